@@ -1,0 +1,1 @@
+"""From a picture to a picture: cameras, portrait, lifter, Gaussians, refiner, engine. No sockets, no asyncio."""
