@@ -1,1 +1,4 @@
-"""From a picture to a picture: cameras, portrait, lifter, Gaussians, refiner, engine. No sockets, no asyncio."""
+"""From a picture to a picture: cameras, portrait, lifter, Gaussians, refiner, engine.
+
+No sockets and no asyncio here.
+"""

@@ -72,8 +72,9 @@ class Gaussians:
         # A needle or a point has no second direction of its own: any one across the first will do.
         weakest = torch.nn.functional.one_hot(u0.abs().argmin(-1), 3).to(u0)
         across = torch.linalg.cross(u0, weakest)
-        u1 = _unit(b1, torch.where(s1 > 1e-7 * s0, s1, 0), across / across.norm(dim=-1,
-        keepdim=True)) u1 = u1 - (u1 * u0).sum(-1, keepdim=True) * u0
+        across = across / across.norm(dim=-1, keepdim=True)
+        u1 = _unit(b1, torch.where(s1 > 1e-7 * s0, s1, 0), across)
+        u1 = u1 - (u1 * u0).sum(-1, keepdim=True) * u0
         u1 = u1 / u1.norm(dim=-1, keepdim=True)
         rotation = torch.stack([u0, u1, torch.linalg.cross(u0, u1)], -1)  # columns, [N, 3, 3]
         thin = (0.1 * s1).clamp(max=DISC_THICKNESS)
