@@ -1,0 +1,64 @@
+# make serve    install if needed, start the server, print its address
+# make test     install what the tests need if needed, run linters, type checks and tests
+# make install  the part that both share
+# make lint     linters and type checks alone
+# make clean    remove everything that make made
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8080
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install -q -c constraints.txt
+
+# The .tflite networks of this wheel find faces; its own dependencies are not needed.
+MEDIAPIPE := mediapipe==0.10.21
+
+KERNEL_SOURCES := $(wildcard setup.py cuda_kernels/*.cpp cuda_kernels/*.cu cuda_kernels/*.cuh \
+	cuda_kernels/*.h cuda_kernels/*/*.cpp cuda_kernels/*/*.cu cuda_kernels/*/*.cuh cuda_kernels/*/*.h)
+
+.PHONY: install serve test test-install lint clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/.stamp-install
+
+serve: install
+	@exec $(BIN)/visavis serve --host $(HOST) --port $(PORT)
+
+# The summary of pytest stays the last thing on the screen.
+test: test-install lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.stamp-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-install: $(VENV)/.stamp-test
+	@.ci/system-packages
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find cuda_kernels -name '*.so' -delete
+
+$(VENV)/.stamp-venv:
+	@.ci/prerequisites $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch first and by its exact version: nothing later can pull another build of it.
+$(VENV)/.stamp-torch: constraints.txt | $(VENV)/.stamp-venv
+	$(INSTALL) setuptools torch==2.13.0
+	@touch $@
+
+$(VENV)/.stamp-install: pyproject.toml constraints.txt $(KERNEL_SOURCES) $(VENV)/.stamp-torch
+	$(INSTALL) --no-build-isolation -e .
+	$(PIP) install -q --no-deps $(MEDIAPIPE)
+	@touch $@
+
+$(VENV)/.stamp-test: pyproject.toml constraints.txt $(VENV)/.stamp-install
+	$(INSTALL) --no-build-isolation -e '.[test,train]'
+	@touch $@
