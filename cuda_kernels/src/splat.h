@@ -1,0 +1,304 @@
+// Splatting of Gaussian discs: projection and compositing, forward and backward. One view per call.
+//
+// A disc has the covariance a0 a0^T + a1 a1^T; on screen it becomes Sigma = J (a0 a0^T + a1 a1^T) J^T + eps2d I, and
+// its alpha at a pixel is min(0.99, opacity exp(-d^T Sigma^-1 d / 2)), nothing under 1/255. Pixels composite front to
+// back until less than SEEN_LIMIT of what lies behind would shine through (after Kerbl et al. 2023).
+#pragma once
+#include "lanes.h"
+
+#define MAX_ALPHA 0.99
+#define MIN_ALPHA (1.0 / 255.0)
+#define LOG2_MIN_ALPHA -7.994353436858858  // log2(1 / 255)
+#define SEEN_LIMIT 1e-3
+#define LOG2_E 1.4426950408889634
+#define LN_2 0.6931471805599453
+
+// Bounds in cells of 4 x 4 pixels, upper ends exclusive; all zero: not visible.
+struct Box {
+  unsigned short x0, y0, x1, y1;
+};
+
+// A Gaussian on the screen. log2(alpha) at offset (dx, dy) from (u, v) is peak + xx dx^2 + xy dx dy + yy dy^2.
+template <typename real, int C>
+struct alignas(16) Splat {
+  real u, v;          // centre, pixels
+  real xx, xy, yy;    // minus half the inverse covariance, times log2(e); xy holds both off-diagonal terms
+  real peak;          // log2(opacity)
+  real depth;         // metres
+  Box box;
+  real color[C];
+};
+
+// What the backward pass gathers for one Gaussian: moments of dL/d(log alpha) over the pixels, and sums of weights.
+template <typename real, int C>
+struct alignas(16) SplatGrad {
+  real m, mx, my, mxx, mxy, myy;
+  real depth;
+  real color[C];
+};
+
+template <typename real>
+struct Camera {
+  real r[9], t[3];  // world to camera
+  real fx, fy, cx, cy;
+};
+
+struct Frame {
+  int width, height, tiles_x, tiles_y;
+};
+
+template <typename real>
+DEVICE Camera<real> camera_of(const real* world_to_camera, const real* K) {
+  Camera<real> c;
+  for (int row = 0; row < 3; ++row) {
+    for (int col = 0; col < 3; ++col) c.r[3 * row + col] = world_to_camera[4 * row + col];
+    c.t[row] = world_to_camera[4 * row + 3];
+  }
+  c.fx = K[0], c.fy = K[4], c.cx = K[2], c.cy = K[5];
+  return c;
+}
+
+// A disc's centre and axes in camera space, the axes projected to the screen, and the inverse screen covariance.
+template <typename real>
+struct Projected {
+  real x, y, z, iz, u, v;
+  real p[3], q[3];            // axes, camera space, metres
+  real px, py, qx, qy;        // axes on screen, pixels
+  real sxx, sxy, syy;         // screen covariance
+  real ixx, ixy, iyy;         // its inverse
+};
+
+template <typename real>
+DEVICE Projected<real> project_disc(const Camera<real>& c, const real* mean, const real* axes, real eps2d) {
+  Projected<real> g;
+  const real* r = c.r;
+  g.x = r[0] * mean[0] + r[1] * mean[1] + r[2] * mean[2] + c.t[0];
+  g.y = r[3] * mean[0] + r[4] * mean[1] + r[5] * mean[2] + c.t[1];
+  g.z = r[6] * mean[0] + r[7] * mean[1] + r[8] * mean[2] + c.t[2];
+  for (int k = 0; k < 3; ++k) {
+    g.p[k] = r[3 * k] * axes[0] + r[3 * k + 1] * axes[1] + r[3 * k + 2] * axes[2];
+    g.q[k] = r[3 * k] * axes[3] + r[3 * k + 1] * axes[4] + r[3 * k + 2] * axes[5];
+  }
+  g.iz = 1 / g.z;
+  real jx = c.fx * g.iz, jy = c.fy * g.iz, kx = g.x * g.iz, ky = g.y * g.iz;
+  g.u = c.fx * kx + c.cx;
+  g.v = c.fy * ky + c.cy;
+  g.px = jx * (g.p[0] - kx * g.p[2]), g.py = jy * (g.p[1] - ky * g.p[2]);
+  g.qx = jx * (g.q[0] - kx * g.q[2]), g.qy = jy * (g.q[1] - ky * g.q[2]);
+  g.sxx = g.px * g.px + g.qx * g.qx + eps2d;
+  g.sxy = g.px * g.py + g.qx * g.qy;
+  g.syy = g.py * g.py + g.qy * g.qy + eps2d;
+  // det = sxx syy - sxy^2, written so that a long thin disc does not cancel to nothing.
+  real cross = g.px * g.qy - g.py * g.qx;
+  real det = cross * cross + eps2d * (g.sxx + g.syy - eps2d);
+  real id = 1 / det;
+  g.ixx = g.syy * id, g.ixy = -g.sxy * id, g.iyy = g.sxx * id;
+  return g;
+}
+
+// Writes splat i; returns the number of tiles it touches (0: not visible, and then only its box is written).
+template <typename real, int C>
+DEVICE int project(const Camera<real>& camera, Frame frame, real eps2d, real near, const real* mean, const real* axes,
+                   real opacity, const real* color, Splat<real, C>* out) {
+  out->box = Box{0, 0, 0, 0};
+  // Written so that NaN fails every test.
+  if (!(opacity >= real(MIN_ALPHA))) return 0;
+  Projected<real> g = project_disc(camera, mean, axes, eps2d);
+  if (!(g.z >= near)) return 0;
+  real peak = log2(opacity);
+  // Where alpha falls under 1/255; a thousandth of a pixel more, since the edge itself is decided per pixel.
+  real reach = real(2 * LN_2) * (peak - real(LOG2_MIN_ALPHA));
+  real ex = sqrt(reach * g.sxx) + real(1e-3), ey = sqrt(reach * g.syy) + real(1e-3);
+  real x0 = larger(ceil(g.u - ex - real(0.5)), real(0)), y0 = larger(ceil(g.v - ey - real(0.5)), real(0));
+  real x1 = smaller(floor(g.u + ex - real(0.5)), real(frame.width - 1));
+  real y1 = smaller(floor(g.v + ey - real(0.5)), real(frame.height - 1));
+  if (!(ex < real(1e18) && ey < real(1e18) && x0 <= x1 && y0 <= y1)) return 0;
+  Box box;
+  box.x0 = (unsigned short)(int(x0) >> 2), box.y0 = (unsigned short)(int(y0) >> 2);
+  box.x1 = (unsigned short)((int(x1) >> 2) + 1), box.y1 = (unsigned short)((int(y1) >> 2) + 1);
+  out->u = g.u, out->v = g.v;
+  out->xx = real(-0.5 * LOG2_E) * g.ixx, out->xy = real(-LOG2_E) * g.ixy, out->yy = real(-0.5 * LOG2_E) * g.iyy;
+  out->peak = peak;
+  out->depth = g.z;
+  out->box = box;
+  for (int c = 0; c < C; ++c) out->color[c] = color[c];
+  return (((box.x1 + 3) >> 2) - (box.x0 >> 2)) * (((box.y1 + 3) >> 2) - (box.y0 >> 2));
+}
+
+// The cells of tile (tx, ty) that a box covers, one bit each, row by row.
+DEVICE unsigned cells_of(Box box, int tx, int ty) {
+  int x0 = larger(int(box.x0) - 4 * tx, 0), x1 = smaller(int(box.x1) - 4 * tx, 4);
+  int y0 = larger(int(box.y0) - 4 * ty, 0), y1 = smaller(int(box.y1) - 4 * ty, 4);
+  unsigned columns = (1u << x1) - (1u << x0);
+  unsigned rows = ((1u << 4 * y1) - (1u << 4 * y0)) & 0x1111u;
+  return columns * rows;
+}
+
+// log2(alpha) before the cap, for the lanes of a cell whose corner lies at (-u, -v) from the centre.
+template <typename real, typename G>
+DEVICE Lanes<real> log2_alpha(const G& g, Lanes<real> dx, Lanes<real> dy) {
+  return dx * (g.xx * dx + g.xy * dy) + (g.yy * dy * dy + g.peak);
+}
+
+// out: [C + 2, H, W]: colours times weight, depth times weight, alpha.
+template <typename real, int C>
+DEVICE void composite_forward(int tile, Frame frame, const int* starts, const int* list, const Splat<real, C>* splats,
+                              real* out) {
+  typedef Lanes<real> V;
+  SHARED Splat<real, C> batch[BATCH];
+  PerLane<real> seen, depth, color[C];
+  const V zero = V{} ;
+  int tx = tile % frame.tiles_x, ty = tile / frame.tiles_x;
+  CELLS(cell, ALL_CELLS) LANES(lane) {
+    at(seen, cell, lane) = zero + 1;
+    at(depth, cell, lane) = zero;
+    for (int c = 0; c < C; ++c) at(color[c], cell, lane) = zero;
+  }
+  unsigned live = ALL_CELLS;
+  int end = starts[tile + 1];
+  for (int base = starts[tile]; base < end; base += BATCH) {
+    int n = smaller(BATCH, end - base);
+    COOPERATE(k, n) batch[k] = splats[list[base + k]];
+    SYNC();
+    for (int k = 0; k < n; ++k) {
+      const Splat<real, C>& g = batch[k];
+      unsigned mask = cells_of(g.box, tx, ty) & live;
+      CELLS(cell, mask) {
+        real ox = real(16 * tx + 4 * int(cell & 3)) + real(0.5) - g.u;
+        real oy = real(16 * ty + 4 * int(cell >> 2)) + real(0.5) - g.v;
+        LANES(lane) {
+          V dx = lane_x<real>(lane) + ox, dy = lane_y<real>(lane) + oy;
+          V power = log2_alpha<real>(g, dx, dy);
+          V& T = at(seen, cell, lane);
+          V alpha = exp2_of(power);
+          alpha = alpha < real(MAX_ALPHA) ? alpha : zero + real(MAX_ALPHA);
+          alpha = power >= real(LOG2_MIN_ALPHA) ? alpha : zero;
+          V w = T >= real(SEEN_LIMIT) ? T * alpha : zero;
+          for (int c = 0; c < C; ++c) at(color[c], cell, lane) += w * g.color[c];
+          at(depth, cell, lane) += w * g.depth;
+          T -= w;
+        }
+      }
+    }
+    live = live_cells(seen, real(SEEN_LIMIT));
+    if (!ANY_IN_BLOCK(live)) break;
+  }
+  size_t plane = size_t(frame.width) * frame.height;
+  CELLS(cell, ALL_CELLS) LANES(lane) {
+    int x0 = 16 * tx + 4 * int(cell & 3), y0 = 16 * ty + 4 * int(cell >> 2);
+    for (int c = 0; c < C; ++c)
+      store_pixel(out + c * plane, x0, y0, lane, frame.width, frame.height, at(color[c], cell, lane));
+    store_pixel(out + C * plane, x0, y0, lane, frame.width, frame.height, at(depth, cell, lane));
+    store_pixel(out + (C + 1) * plane, x0, y0, lane, frame.width, frame.height, 1 - at(seen, cell, lane));
+  }
+}
+
+// Replays the forward pass front to back. What lies behind a Gaussian is the pixel's total minus what came before, so
+// nothing per sample is stored. out is the forward result, dout its gradient, both [C + 2, H, W]; grads is added to.
+template <typename real, int C>
+DEVICE void composite_backward(int tile, Frame frame, const int* starts, const int* list, const Splat<real, C>* splats,
+                               const real* out, const real* dout, SplatGrad<real, C>* grads) {
+  typedef Lanes<real> V;
+  SHARED Splat<real, C> batch[BATCH];
+  SHARED int ids[BATCH];
+  PerLane<real> seen, behind, dalpha, ddepth, dcolor[C];
+  const V zero = V{};
+  int tx = tile % frame.tiles_x, ty = tile / frame.tiles_x;
+  size_t plane = size_t(frame.width) * frame.height;
+  CELLS(cell, ALL_CELLS) LANES(lane) {
+    int x0 = 16 * tx + 4 * int(cell & 3), y0 = 16 * ty + 4 * int(cell >> 2);
+    V total = zero;
+    for (int c = 0; c < C + 2; ++c) {
+      V d = load_pixel(dout + c * plane, x0, y0, lane, frame.width, frame.height);
+      total += d * load_pixel(out + c * plane, x0, y0, lane, frame.width, frame.height);
+      if (c < C) at(dcolor[c < C ? c : 0], cell, lane) = d;
+      if (c == C) at(ddepth, cell, lane) = d;
+      if (c == C + 1) at(dalpha, cell, lane) = d;
+    }
+    at(seen, cell, lane) = zero + 1;
+    at(behind, cell, lane) = total;
+  }
+  unsigned live = ALL_CELLS;
+  int end = starts[tile + 1];
+  for (int base = starts[tile]; base < end; base += BATCH) {
+    int n = smaller(BATCH, end - base);
+    COOPERATE(k, n) {
+      ids[k] = list[base + k];
+      batch[k] = splats[ids[k]];
+    }
+    SYNC();
+    for (int k = 0; k < n; ++k) {
+      const Splat<real, C>& g = batch[k];
+      unsigned mask = cells_of(g.box, tx, ty) & live;
+      V m = zero, mx = zero, my = zero, mxx = zero, mxy = zero, myy = zero, sdepth = zero, scolor[C];
+      for (int c = 0; c < C; ++c) scolor[c] = zero;
+      CELLS(cell, mask) {
+        real ox = real(16 * tx + 4 * int(cell & 3)) + real(0.5) - g.u;
+        real oy = real(16 * ty + 4 * int(cell >> 2)) + real(0.5) - g.v;
+        LANES(lane) {
+          V dx = lane_x<real>(lane) + ox, dy = lane_y<real>(lane) + oy;
+          V power = log2_alpha<real>(g, dx, dy);
+          V& T = at(seen, cell, lane);
+          V raw = exp2_of(power);
+          V alpha = raw < real(MAX_ALPHA) ? raw : zero + real(MAX_ALPHA);
+          alpha = power >= real(LOG2_MIN_ALPHA) ? alpha : zero;
+          alpha = T >= real(SEEN_LIMIT) ? alpha : zero;
+          V w = T * alpha;
+          V value = g.depth * at(ddepth, cell, lane) + at(dalpha, cell, lane);
+          for (int c = 0; c < C; ++c) value += g.color[c] * at(dcolor[c], cell, lane);
+          V rest = at(behind, cell, lane) - w * value;
+          at(behind, cell, lane) = rest;
+          V d = alpha * (T * value - rest / (1 - alpha));  // dL / d log(alpha); zero where alpha is
+          d = raw <= real(MAX_ALPHA) ? d : zero;
+          T -= w;
+          V dxd = d * dx, dyd = d * dy;
+          m += d, mx += dxd, my += dyd;
+          mxx += dxd * dx, mxy += dxd * dy, myy += dyd * dy;
+          sdepth += w * at(ddepth, cell, lane);
+          for (int c = 0; c < C; ++c) scolor[c] += w * at(dcolor[c], cell, lane);
+        }
+      }
+      SplatGrad<real, C>* grad = grads + ids[k];
+      add_over_lanes(&grad->m, m), add_over_lanes(&grad->mx, mx), add_over_lanes(&grad->my, my);
+      add_over_lanes(&grad->mxx, mxx), add_over_lanes(&grad->mxy, mxy), add_over_lanes(&grad->myy, myy);
+      add_over_lanes(&grad->depth, sdepth);
+      for (int c = 0; c < C; ++c) add_over_lanes(&grad->color[c], scolor[c]);
+    }
+    live = live_cells(seen, real(SEEN_LIMIT));
+    if (!ANY_IN_BLOCK(live)) break;
+  }
+}
+
+// From the moments of one Gaussian to the gradients of what it was made of; adds to dmean[3], daxes[6], *dopacity,
+// dcolor[C]. With Q the inverse screen covariance and M the matrix of second moments, dL/dSigma = Q M Q / 2.
+template <typename real, int C>
+DEVICE void project_backward(const Camera<real>& camera, real eps2d, const real* mean, const real* axes, real opacity,
+                             Box box, const SplatGrad<real, C>& grad, real* dmean, real* daxes, real* dopacity,
+                             real* dcolor) {
+  if (box.x1 == 0) return;
+  Projected<real> g = project_disc(camera, mean, axes, eps2d);
+  *dopacity += grad.m / opacity;
+  for (int c = 0; c < C; ++c) dcolor[c] += grad.color[c];
+  real du = g.ixx * grad.mx + g.ixy * grad.my, dv = g.ixy * grad.mx + g.iyy * grad.my;
+  // For an axis a: dL/da = 2 (dL/dSigma) a = Q M Q a.
+  real hx = g.ixx * g.px + g.ixy * g.py, hy = g.ixy * g.px + g.iyy * g.py;
+  real nx = grad.mxx * hx + grad.mxy * hy, ny = grad.mxy * hx + grad.myy * hy;
+  real dpx = g.ixx * nx + g.ixy * ny, dpy = g.ixy * nx + g.iyy * ny;
+  hx = g.ixx * g.qx + g.ixy * g.qy, hy = g.ixy * g.qx + g.iyy * g.qy;
+  nx = grad.mxx * hx + grad.mxy * hy, ny = grad.mxy * hx + grad.myy * hy;
+  real dqx = g.ixx * nx + g.ixy * ny, dqy = g.ixy * nx + g.iyy * ny;
+  // Through the perspective: px = fx / z (p0 - x / z p2), and so on.
+  real jx = camera.fx * g.iz, jy = camera.fy * g.iz, kx = g.x * g.iz, ky = g.y * g.iz;
+  real dp[3] = {jx * dpx, jy * dpy, -(jx * kx * dpx + jy * ky * dpy)};
+  real dq[3] = {jx * dqx, jy * dqy, -(jx * kx * dqx + jy * ky * dqy)};
+  real dkx = camera.fx * du - jx * (g.p[2] * dpx + g.q[2] * dqx);
+  real dky = camera.fy * dv - jy * (g.p[2] * dpy + g.q[2] * dqy);
+  real shrink = g.px * dpx + g.py * dpy + g.qx * dqx + g.qy * dqy;
+  real d[3] = {dkx * g.iz, dky * g.iz, grad.depth - g.iz * (shrink + kx * dkx + ky * dky)};
+  const real* r = camera.r;
+  for (int k = 0; k < 3; ++k) {
+    dmean[k] += r[k] * d[0] + r[3 + k] * d[1] + r[6 + k] * d[2];
+    daxes[k] += r[k] * dp[0] + r[3 + k] * dp[1] + r[6 + k] * dp[2];
+    daxes[3 + k] += r[k] * dq[0] + r[3 + k] * dq[1] + r[6 + k] * dq[2];
+  }
+}
