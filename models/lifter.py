@@ -1,0 +1,258 @@
+"""Stage 1: from one portrait to two layers of Gaussians per pixel, in one pass of an attention-free U-Net.
+
+Layer 1 is what the camera sees, on the portrait's own pixel grid; layer 2 lies behind it, on a grid of half the
+resolution. Everything is predicted as a residual: colours start at the portrait's pixel, positions at the pixel's ray.
+No rotation is predicted: a Gaussian is a disc spanned by the slopes of the predicted position map, so its orientation
+follows the surface. The two-layer design is VoluMe's (arXiv 2507.21311) and SHARP's (arXiv 2512.10685).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.blocks import ResidualBlock, initialise, upsample
+
+HALF_FOV = math.radians(12.0)
+"""Half the field of view of the portrait's virtual camera, radians."""
+
+CHANNELS = 10
+"""Per Gaussian: depth, offset x, y, two log scales, opacity, three colours, uncertainty."""
+
+
+@dataclass(frozen=True)
+class LifterConfig:
+    """Sizes of the network. Portraits are `size` x `size`; layer 2 has half that resolution."""
+
+    size: int = 256
+    stem: int = 32
+    channels: tuple[int, ...] = (64, 128, 256, 256)
+    blocks: tuple[int, ...] = (1, 1, 2, 2)
+
+
+@dataclass
+class Layers:
+    """Raw maps of the network, before they become Gaussians.
+
+    Attributes:
+        front: layer 1 at the portrait's resolution. [B, 10, S, S]
+        back: layer 2 at half of it. [B, 10, S/2, S/2]
+    """
+
+    front: Tensor
+    back: Tensor
+
+
+@dataclass
+class LiftedGaussians:
+    """Gaussians of a batch, in the frame of the portrait's camera (OpenCV axes, metres).
+
+    Attributes:
+        means: [B, N, 3]
+        axes: two half axes (one standard deviation) of each disc. [B, N, 2, 3]
+        opacities: [B, N]
+        colors: red, green, blue, uncertainty. [B, N, 4]
+        depth: depth of layer 1 on its grid. [B, 1, H, W]
+        opacity_logits: of layer 1 on its grid. [B, 1, H, W]
+    """
+
+    means: Tensor
+    axes: Tensor
+    opacities: Tensor
+    colors: Tensor
+    depth: Tensor
+    opacity_logits: Tensor
+
+
+class Lifter(nn.Module):
+    """The U-Net. Inputs at `size`, features at 1/2, 1/4, ... of it, outputs at `size` and `size` / 2."""
+
+    def __init__(self, config: LifterConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or LifterConfig()
+        stem, widths, blocks = self.config.stem, self.config.channels, self.config.blocks
+        self.stem = nn.Conv2d(7, stem, 4, stride=2, padding=1)
+        self.entry = nn.Conv2d(stem, widths[0], 4, stride=2, padding=1)
+        self.encoder = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+            for width, count in zip(widths, blocks, strict=True)
+        )
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.up = nn.ModuleList(
+            nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.decoder = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
+        self.back_head = nn.Conv2d(widths[0], CHANNELS * 4, 3, padding=1)
+        self.front_up = nn.Conv2d(widths[0], stem, 1)
+        self.front_decoder = ResidualBlock(stem)
+        self.front_head = nn.Conv2d(stem, CHANNELS * 4, 3, padding=1)
+        initialise(self)
+        bias = torch.zeros(CHANNELS)
+        bias[5] = 0.5
+        with torch.no_grad():
+            for head, start in ((self.front_head, bias), (self.back_head, torch.zeros(CHANNELS))):
+                head.weight.mul_(0.02)
+                head.bias.copy_(start.repeat_interleave(4))  # type: ignore[union-attr]
+
+    def forward(self, image: Tensor, mask: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict the two layers.
+
+        Args:
+            image: portrait, sRGB 0..1. [B, 3, S, S]
+            mask: person mask 0..1, zeros where none is given. [B, 1, S, S]
+            given: 1 where the mask is given, else 0. [B]
+
+        Returns:
+            Raw maps of layer 1 [B, 10, S, S] and layer 2 [B, 10, S/2, S/2].
+        """
+        batch, _, size, _ = image.shape
+        grid = pixel_grid(size, 1, (0, 0), image)
+        x = torch.cat(
+            [
+                image * 2 - 1,
+                mask,
+                given.view(batch, 1, 1, 1).expand(batch, 1, size, size).to(image.dtype),
+                grid.expand(batch, -1, -1, -1),
+            ],
+            1,
+        ).to(memory_format=torch.channels_last)
+        fine = F.relu_(self.stem(x))
+        hidden = F.relu_(self.entry(fine))
+        skips = []
+        for stage, down in zip(self.encoder[:-1], self.down, strict=True):
+            hidden = stage(hidden)
+            skips.append(hidden)
+            hidden = down(hidden)
+        hidden = self.encoder[-1](hidden)
+        for level in reversed(range(len(skips))):
+            hidden = self.decoder[level](upsample(self.up[level](hidden)) + skips[level])
+        back = F.pixel_shuffle(self.back_head(hidden), 2)
+        fine = self.front_decoder(upsample(self.front_up(hidden)) + fine)
+        return F.pixel_shuffle(self.front_head(fine), 2), back
+
+
+def pixel_grid(size: int, stride: int, phase: tuple[int, int], like: Tensor) -> Tensor:
+    """Pixel centres in -1..1 of every `stride`-th pixel, starting at `phase` (row, column). [1, 2, H, W] (x, y)"""
+    x, y = (
+        (torch.arange(start, size, stride, device=like.device, dtype=like.dtype) + 0.5) / size * 2
+        - 1
+        for start in (phase[1], phase[0])
+    )
+    return torch.stack([x[None, :].expand(len(y), -1), y[:, None].expand(-1, len(x))])[None]
+
+
+def to_gaussians(
+    layers: Layers,
+    image: Tensor,
+    distance: Tensor,
+    stride: int = 1,
+    phase: tuple[int, int] = (0, 0),
+) -> LiftedGaussians:
+    """Turn raw maps into Gaussians.
+
+    With `stride` 2, layer 1 keeps every second pixel in x and y, starting at `phase`, each standing for four:
+    a quarter of the Gaussians, for training at half resolution; random phases train every pixel.
+
+    Args:
+        layers: what the network returned.
+        image: the portrait. [B, 3, S, S]
+        distance: from the camera to the head's origin, metres. [B]
+        stride: 1 or 2.
+        phase: (row, column), each below `stride`.
+    """
+    size = image.shape[-1]
+    distance = distance.view(-1, 1, 1, 1)
+    tan = math.tan(HALF_FOV)
+    front = layers.front[:, :, phase[0] :: stride, phase[1] :: stride]
+    picture = image if stride == 1 else binomial_blur(image)[:, :, phase[0] :: stride, phase[1] :: stride]
+    rays = pixel_grid(size, stride, phase, image) * tan
+    step = 2 * tan * stride / size
+    depth = distance + 0.08 * front[:, :1]
+    offset = torch.tanh(front[:, 1:3]) * step * distance
+    groups = [_layer(front, depth, offset, rays, step, picture, scale=0.45, color=0.3)]
+
+    half = F.avg_pool2d(image, 2)
+    rays = pixel_grid(size // 2, 1, (0, 0), image) * tan
+    seen = (distance + 0.08 * F.avg_pool2d(layers.front[:, :1], 2)).detach()
+    behind = seen + 0.01 + 0.05 * F.softplus(layers.back[:, :1])
+    offset = torch.tanh(0.5 * layers.back[:, 1:3]) * 0.06
+    groups.append(_layer(layers.back, behind, offset, rays, 4 * tan / size, half, scale=0.8, color=1.0))
+
+    means, axes, opacities, colors = (torch.cat(parts, 1) for parts in zip(*groups, strict=True))
+    return LiftedGaussians(means, axes, opacities, colors, depth, 2 * front[:, 5:6])
+
+
+def _layer(
+    maps: Tensor,
+    depth: Tensor,
+    offset: Tensor,
+    rays: Tensor,
+    step: float,
+    picture: Tensor,
+    scale: float,
+    color: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One layer as flat lists: means [B, N, 3], axes [B, N, 2, 3], opacities [B, N], colors [B, N, 4]."""
+    position = torch.cat([rays * depth + offset, depth], 1)
+    sigma = scale * torch.exp(maps[:, 3:5].clamp(-2.5, 2.5))
+    axes = torch.stack(
+        [
+            tangent * sigma[:, i : i + 1]
+            for i, tangent in enumerate(surface_tangents(depth, rays, step))
+        ],
+        1,
+    )
+    rgb = (picture + color * maps[:, 6:9]).clamp(-0.2, 1.2)
+    colors = torch.cat([rgb, torch.sigmoid(maps[:, 9:10] - 2)], 1)
+    opacity = 0.995 * torch.sigmoid(2 * maps[:, 5])
+    return (
+        position.flatten(2).transpose(1, 2),
+        axes.flatten(3).permute(0, 3, 1, 2),
+        opacity.flatten(1),
+        colors.flatten(2).transpose(1, 2),
+    )
+
+
+def surface_tangents(depth: Tensor, rays: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """How the surface moves from one pixel to the next, along x and along y.
+
+    Of the slopes to the two neighbours the gentler one is taken: at a depth step a disc then lies on its own side,
+    instead of spanning the gap as a string of beads. Slopes are clamped to three pixel footprints. Detached: where
+    the surface goes is learnt from the positions, not from the discs' tilt.
+
+    Args:
+        depth: [B, 1, H, W], metres.
+        rays: x / z and y / z of each pixel. [1, 2, H, W]
+        step: distance of two neighbouring rays at depth 1.
+
+    Returns:
+        Tangents along x and y, metres per pixel. Each [B, 3, H, W].
+    """
+    depth = depth.detach()
+    footprint = step * depth
+    tangents = []
+    for axis, dim in ((0, -1), (1, -2)):
+        ahead = depth.diff(dim=dim)
+        edge = ahead.narrow(dim, 0, 1)
+        before = torch.cat([edge, ahead], dim)
+        after = torch.cat([ahead, ahead.narrow(dim, -1, 1)], dim)
+        slope = torch.where(before.abs() < after.abs(), before, after)
+        slope = torch.maximum(torch.minimum(slope, 3 * footprint), -3 * footprint)
+        across = torch.cat([rays[:, :1] * slope, rays[:, 1:] * slope, slope], 1)
+        across = across.clone()
+        across[:, axis : axis + 1] += footprint
+        tangents.append(across)
+    return tangents[0], tangents[1]
+
+
+def binomial_blur(image: Tensor) -> Tensor:
+    """1-2-1 blur in x and y: what a pixel of half the resolution, centred here, would see. [B, C, H, W]"""
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    rows = 0.25 * padded[:, :, :-2] + 0.5 * padded[:, :, 1:-1] + 0.25 * padded[:, :, 2:]
+    return 0.25 * rows[..., :-2] + 0.5 * rows[..., 1:-1] + 0.25 * rows[..., 2:]

@@ -1,0 +1,117 @@
+"""Rendered people on disk: shards of views with depth and cameras, read through memory maps.
+
+A folder holds blocks of people as three arrays each, written by `training.people`: `<name>_rgba.npy`
+uint8 [P, V, 256, 256, 4] (premultiplied), `<name>_depth.npy` float16 [P, V, 128, 128] (metres, 0 where empty) and
+`<name>_camera.npy` float32 [P, V, 17] (world_to_camera row by row, then the distance to the head's origin).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass
+class Views:
+    """Some views of some people.
+
+    Attributes:
+        rgba: premultiplied, 0..1. [B, V, 4, S, S]
+        depth: metres, 0 where empty. [B, V, 1, 128, 128]
+        world_to_camera: OpenCV axes, metres. [B, V, 4, 4]
+        distance: from the camera to the head's origin along the optical axis, metres. [B, V]
+    """
+
+    rgba: Tensor
+    depth: Tensor
+    world_to_camera: Tensor
+    distance: Tensor
+
+    def mirrored(self, which: Tensor) -> Views:
+        """The same views with the people of the boolean mask `which` [B] seen in a mirror."""
+        flip = torch.where(which, -1.0, 1.0)
+        sign = torch.ones(len(which), 1, 4, 1)
+        sign[:, 0, 0, 0] = flip
+        pick = which.view(-1, 1, 1, 1, 1)
+        return Views(
+            torch.where(pick, self.rgba.flip(-1), self.rgba),
+            torch.where(pick, self.depth.flip(-1), self.depth),
+            sign * self.world_to_camera * sign.transpose(-1, -2),
+            self.distance,
+        )
+
+
+class People:
+    """All shards of a folder that are complete; `refresh` picks up those finished since."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._shards: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._starts = np.zeros(1, np.int64)
+        self.refresh()
+        if not len(self):
+            raise SystemExit(f"no rendered people in {folder}: make some with `python -m training.people`")
+
+    def refresh(self) -> None:
+        """Map shards that have been finished since the last call."""
+        for path in sorted(self.folder.glob("*_camera.npy")):
+            name = path.name.removesuffix("_camera.npy")
+            if name in self._shards:
+                continue
+            files = [self.folder / f"{name}_{part}.npy" for part in ("rgba", "depth", "camera")]
+            if all(file.exists() for file in files):
+                rgba, depth, camera = (np.load(file, mmap_mode="r") for file in files)
+                self._shards[name] = (rgba, depth, camera)
+        counts = [len(self._shards[name][0]) for name in sorted(self._shards)]
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def views(self, people: np.ndarray, views: np.ndarray, size: int = 256) -> Views:
+        """Read views `views` [B, V] of people `people` [B], at `size` pixels (256 or a divisor)."""
+        names = sorted(self._shards)
+        rgba, depth, camera = [], [], []
+        for person, chosen in zip(people, views, strict=True):
+            shard = int(np.searchsorted(self._starts, person, "right")) - 1
+            arrays = self._shards[names[shard]]
+            row = person - self._starts[shard]
+            rgba.append(np.stack([arrays[0][row, v] for v in chosen]))
+            depth.append(np.stack([arrays[1][row, v] for v in chosen]))
+            camera.append(np.stack([arrays[2][row, v] for v in chosen]))
+        picture = torch.from_numpy(np.stack(rgba)).permute(0, 1, 4, 2, 3).float().div_(255)
+        if size != picture.shape[-1]:
+            factor = picture.shape[-1] // size
+            picture = F.avg_pool2d(picture.flatten(0, 1), factor).unflatten(0, picture.shape[:2])
+        cameras = torch.from_numpy(np.stack(camera)).float()
+        return Views(
+            picture,
+            torch.from_numpy(np.stack(depth)).float()[:, :, None],
+            cameras[..., :16].unflatten(-1, (4, 4)),
+            cameras[..., 16],
+        )
+
+
+def relative_cameras(source: Tensor, target: Tensor) -> Tensor:
+    """From the source camera's frame to each target camera's: target @ source^-1.
+
+    Args:
+        source: world_to_camera. [B, 4, 4]
+        target: world_to_camera. [B, V, 4, 4]
+
+    Returns:
+        [B, V, 4, 4]
+    """
+    return target @ torch.linalg.inv(source)[:, None]
+
+
+def intrinsics(size: int, batch: tuple[int, ...]) -> Tensor:
+    """K of the 24-degree camera all people are rendered with. [*batch, 3, 3]"""
+    from models.camera import portrait_camera
+
+    return portrait_camera(size=size).K.expand(*batch, 3, 3)

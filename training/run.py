@@ -1,0 +1,64 @@
+"""What every training run shares: seeds by step, schedules, an averaged copy, atomic checkpoints, a JSON log.
+
+Each step draws from generators seeded by (run seed, step), so a resumed run goes on exactly as the unbroken one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def seed_step(seed: int, step: int) -> np.random.Generator:
+    """Seed torch's global generator for a step and return a NumPy generator for the same step."""
+    torch.manual_seed((seed << 32) + step)
+    return np.random.default_rng([seed, step])
+
+
+def cosine(step: int, steps: int, warmup: int = 100, floor: float = 0.02) -> float:
+    """Learning-rate factor: linear warm-up, then half a cosine down to `floor`."""
+    progress = min(1.0, step / steps)
+    return min(1.0, (step + 1) / warmup) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class Average:
+    """Exponential moving average of a network's weights, with a short memory at the start."""
+
+    def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
+        self.decay = decay
+        self.weights = [p.detach().clone() for p in network.parameters()]
+
+    def update(self, network: nn.Module, step: int) -> None:
+        decay = min(self.decay, (step + 1) / (step + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.weights, [p.detach() for p in network.parameters()], 1 - decay)
+
+    def copy_to(self, network: nn.Module) -> None:
+        with torch.no_grad():
+            for parameter, weight in zip(network.parameters(), self.weights, strict=True):
+                parameter.copy_(weight)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint so that an interruption leaves the previous one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def log(path: Path, record: dict[str, Any]) -> None:
+    """Append one line of JSON and show it."""
+    line = json.dumps(
+        {key: round(value, 5) if isinstance(value, float) else value for key, value in record.items()}
+    )
+    print(line, flush=True)
+    with path.open("a") as file:
+        file.write(line + "\n")
