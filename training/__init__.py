@@ -1,0 +1,1 @@
+"""Training of the networks in `models`: synthetic people, losses, loops, evaluation."""

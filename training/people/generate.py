@@ -1,0 +1,76 @@
+"""Fill a folder with shards, with a few worker processes that each hold an OpenGL context."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from training.people.facekit import FaceKit
+from training.people.person import sample_person
+from training.people.renderer import Renderer
+from training.people.shards import DEPTH, PICTURE, Shard, plan
+from training.people.views import Layout, sample_views
+
+Task = tuple[Shard, int]
+
+_renderer: Renderer | None = None
+_kit: FaceKit | None = None
+_layout: Layout = "train"
+
+
+def render_person(kit: FaceKit, renderer: Renderer, seed: int, layout: Layout) -> dict[str, np.ndarray]:
+    """Render the eight views of one seed: the arrays of a shard without their first axis."""
+    renderer.load(sample_person(kit, seed))
+    views = sample_views(layout, np.random.default_rng([seed, 99]))
+    rgba, depth = [], []
+    for view in views:
+        picture, z = renderer.render(view)
+        covered = (z > 0).astype(np.float32)
+        share = cv2.resize(covered, (DEPTH, DEPTH), interpolation=cv2.INTER_AREA)
+        mean = cv2.resize(z, (DEPTH, DEPTH), interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
+        rgba.append(picture)
+        depth.append(mean.astype(np.float16))
+    return {"rgba": np.stack(rgba), "depth": np.stack(depth), "camera": np.stack([v.row() for v in views])}
+
+
+def generate(facekit: Path, folder: Path, seeds: range, layout: Layout, workers: int) -> None:
+    """Render `seeds` into shards under `folder`; complete shards are kept, unfinished ones are made anew."""
+    shards = plan(folder, seeds)
+    total = sum(len(s.seeds) for s in shards)
+    tasks = [(shard, position) for shard in shards for position in range(len(shard.seeds))]
+    context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
+    progress = tqdm(total=len(seeds), initial=len(seeds) - total, unit="person", smoothing=0.02, mininterval=5)
+    with context.Pool(workers, _start_worker, (facekit, layout)) as pool:
+        pending = iter(shards)
+        for shard, position in pool.imap(_work, _prepared(tasks), chunksize=1):
+            progress.update()
+            if position == len(shard.seeds) - 1:
+                # Results come in order: with the last person all others of the shard are written.
+                next(pending).finish()
+    progress.close()
+
+
+def _prepared(tasks: list[Task]):
+    """Create the folder of each shard just before its first task is handed out."""
+    for shard, position in tasks:
+        if position == 0:
+            shard.create()
+        yield shard, position
+
+
+def _start_worker(facekit: Path, layout: Layout) -> None:
+    global _renderer, _kit, _layout
+    cv2.setNumThreads(1)
+    _kit, _layout = FaceKit.load(facekit), layout
+    _renderer = Renderer(_kit, PICTURE)
+
+
+def _work(task: Task) -> Task:
+    assert _kit is not None and _renderer is not None
+    shard, position = task
+    shard.write(position, render_person(_kit, _renderer, shard.seeds[position], _layout))
+    return task

@@ -1,0 +1,222 @@
+"""Hair and beards as strands of points that grow from the scalp, bend, and keep outside the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.people.clothes import Clothes
+from training.people.facekit import FaceKit
+from training.people.hairline import Hairline
+from training.people.skin import Skin
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Strands:
+    """Polylines of equal length. `points` [N, K, 3] kit space; `shade` [N] brightness, `depth` [N] 0 inner, 1 outer."""
+
+    points: F32
+    shade: F32
+    depth: F32
+
+
+@dataclass(frozen=True)
+class Style:
+    """A hair style: lengths in kit units, directions as weights."""
+
+    length: float
+    lift: float  # how far it stands off
+    back: float  # combed backwards (positive) or into the face (negative)
+    side: float  # combed away from the parting
+    weight: float  # how soon it falls
+    wave: float
+    curl: float
+    clump: float
+    parting: float
+    fringe: float  # share of the front hair that falls over the forehead
+
+
+def sample_style(rng: np.random.Generator) -> Style:
+    """One of a few kinds of style, with everything varied within its kind."""
+    kind = rng.choice(
+        ["cropped", "short", "quiff", "bob", "long", "curly", "afro"], p=[0.2, 0.24, 0.12, 0.14, 0.14, 0.1, 0.06]
+    )
+    lengths = {"cropped": (0.6, 1.5), "short": (2.2, 4.5), "quiff": (3.5, 6), "bob": (8, 14), "long": (15, 27),
+               "curly": (4, 11), "afro": (3, 7)}  # fmt: skip
+    lift = {"cropped": (0.3, 0.9), "quiff": (0.7, 1.1), "afro": (1.4, 2.2)}.get(kind, (0.25, 0.8))
+    return Style(
+        length=float(rng.uniform(*lengths[kind])),
+        lift=float(rng.uniform(*lift) * (0.6 if kind in ("bob", "long") else 1)),
+        back=float(rng.uniform(0.1, 1.0)),
+        side=float(rng.uniform(0.1, 0.3) if kind in ("quiff", "afro") else rng.uniform(0.3, 0.7)),
+        weight=float(0.1 if kind == "afro" else rng.uniform(0.6, 1.1) * (1.7 if kind in ("bob", "long") else 1)),
+        wave=float(rng.uniform(0, 0.5)),
+        curl=float(rng.uniform(0.3, 0.7) if kind in ("curly", "afro") else 0),
+        clump=float(rng.uniform(0.25, 0.6)),
+        parting=float(rng.uniform(-3.2, 3.2)),
+        fringe=float(rng.uniform(0.5, 1) if rng.uniform() < 0.25 and kind != "quiff" else 0),
+    )
+
+
+def sample_hair(
+    kit: FaceKit,
+    vertices: F32,
+    normals: F32,
+    hairline: Hairline,
+    bald: bool,
+    skin: Skin,
+    clothes: Clothes,
+    count: int,
+    rng: np.random.Generator,
+) -> Strands | None:
+    """Grow hair (unless bald) and sometimes a beard; None when there is neither."""
+    style = sample_style(rng)
+    grown = []
+    if not bald:
+        grown.append(_grow_hair(kit, vertices, normals, hairline, style, clothes, count, rng))
+    if skin.stubble > 0.45 and rng.uniform() < 0.6:
+        grown.append(_grow_beard(kit, vertices, normals, count // 2, grown[0].points.shape[1] if grown else 6, rng))
+    if not grown:
+        return None
+    return Strands(
+        *(np.concatenate([getattr(s, name) for s in grown]) for name in ("points", "shade", "depth"))
+    )
+
+
+def beard_density(points: F32) -> F32:
+    """Share of beard in 0..1 on the mean face: jaw, chin and moustache, without the lips."""
+    x, y, z = np.moveaxis(points, -1, 0)
+    side = np.abs(x)
+    cheek = -2.0 + 0.28 * np.maximum(0, side - 3.2) ** 1.5
+    density = 1 / (1 + np.exp(np.clip((y - cheek) / 0.3, -30, 30)))
+    density *= (y > -9.5) & (z > 1.0)
+    return (density * (1 - np.exp(-((x / 2.9) ** 2) - ((y + 3.15) / 0.8) ** 2) * 1.2).clip(0, 1)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Roots:
+    points: F32
+    normals: F32
+    mean: F32  # where on the mean head, for density and partings
+
+
+def _scatter(kit: FaceKit, vertices: F32, normals: F32, density: F32, count: int, rng: np.random.Generator) -> _Roots:
+    """`count` random points on the skin with the given density per vertex of `kit.skin_triangles`."""
+    triangles = kit.skin_triangles
+    weight = density[triangles].mean(1)
+    used = weight > 0.02
+    triangles, weight = triangles[used], weight[used]
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    weight = weight * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    chosen = triangles[np.searchsorted(np.cumsum(weight) / weight.sum(), rng.uniform(0, 1, count)).clip(0, len(weight) - 1)]
+    u = rng.uniform(0, 1, (count, 2))
+    u[u.sum(1) > 1] = 1 - u[u.sum(1) > 1]
+    bary = np.stack([1 - u.sum(1), u[:, 0], u[:, 1]], 1).astype(np.float32)[:, :, None]
+    normal = (bary * normals[chosen]).sum(1)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
+    return _Roots((bary * vertices[chosen]).sum(1), normal, (bary * kit.neutral[chosen]).sum(1))
+
+
+def _grow_hair(
+    kit: FaceKit, vertices: F32, normals: F32, hairline: Hairline, style: Style, clothes: Clothes,
+    count: int, rng: np.random.Generator,
+) -> Strands:  # fmt: skip
+    coverage = hairline.coverage(kit.neutral, softness=0.22)
+    roots = _scatter(kit, vertices, normals, coverage, count, rng)
+    near = hairline.coverage(roots.mean, softness=0.5)[:, None]  # thins and shortens at the hairline
+    segments = 5 if style.length < 2 else 8 if style.length < 14 else 11
+    depth = rng.uniform(0, 1, count).astype(np.float32)[:, None]  # inner strands stay closer to the head
+    length = style.length * rng.uniform(0.75, 1.1, (count, 1)) * (0.35 + 0.65 * near)
+    long = np.clip((style.length - 5) / 4, 0, 1)
+    # Clumps: each strand follows the nearest of a few hundred guides, found by a coarse grid of directions.
+    guides = 350
+    guide_of = _nearest_guide(roots.points, guides, rng)
+    guide_noise = rng.standard_normal((guides, 3)).astype(np.float32)
+    phase = rng.uniform(0, 1, guides).astype(np.float32)[guide_of][:, None]
+    side = np.zeros((count, 3), np.float32)
+    side[:, 0] = np.tanh((roots.points[:, 0] - style.parting * 0.6) * 1.2)
+    brow = np.clip((roots.mean[:, 2:3] - 4) / 3, 0, 1)
+    front = brow * (rng.uniform(0, 1, (count, 1)) < style.fringe)
+    length = np.where(front > 0.3, np.minimum(length, rng.uniform(2.5, 4.5)), length)
+    side *= 1 + 1.6 * long * brow  # what would hang before the eyes goes aside
+    comb = np.zeros((count, 3), np.float32)
+    comb[:, 2:] = -(style.back + long * brow) * (1 - front) + 0.5 * front
+    down = np.array([[0.0, -1.0, 0.0]], np.float32)
+    curl_axis = rng.standard_normal((count, 2, 3)).astype(np.float32)
+    jitter = rng.standard_normal((count, 3)).astype(np.float32) * 0.06
+    points = np.empty((count, segments + 1, 3), np.float32)
+    points[:, 0] = roots.points - 0.05 * roots.normals
+    position, direction = roots.points.copy(), roots.normals.copy()
+    # Long hair takes short steps first, so that it bends close to the scalp.
+    reach = np.linspace(0, 1, segments + 1) ** (1.0 if style.length < 5 else 1.5)
+    steps = np.diff(reach)
+    stiff = 0.55 - 0.25 * long
+    for k in range(segments):
+        q = float(reach[k])
+        turn = 2 * np.pi * (q * (2.5 + style.curl * 3) + phase)
+        wanted = (
+            roots.normals * style.lift * (1 - q)
+            + side * style.side * (1 - q) * (1 - 0.7 * front)
+            + comb * 0.6 * (1 - q * 0.5)
+            + down * style.weight * (0.25 + 0.5 * long + 1.4 * q) * (1 + front)
+            + guide_noise[guide_of] * (0.16 + style.wave * 0.5 * np.sin(turn))
+            + style.curl * (np.sin(turn) * curl_axis[:, 0] + np.cos(turn) * curl_axis[:, 1])
+            + jitter
+        )
+        direction = stiff * direction + (1 - stiff) * wanted / (np.linalg.norm(wanted, axis=1, keepdims=True) + 1e-6)
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-6
+        position = position + direction * (length * steps[k]).astype(np.float32)
+        stand_off = 0.05 + (0.06 + 0.34 * depth) * style.lift * min(1.0, (k + 1) / 4) + 0.15 * style.curl * depth
+        position = _outside_head(kit, vertices, normals, position, stand_off)
+        if style.length > 7:
+            position = clothes.torso.outside(position, 0.3)
+        points[:, k + 1] = position
+    _pull_to_guides(points, guide_of, guides, style.clump)
+    shade = rng.uniform(0, 1, count).astype(np.float32)
+    return Strands(points, shade, depth[:, 0])
+
+
+def _nearest_guide(points: F32, guides: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    centers = points[rng.choice(len(points), guides, replace=False)]
+    scores = points @ centers.T
+    return (scores - 0.5 * (centers**2).sum(1)).argmax(1)
+
+
+def _outside_head(kit: FaceKit, vertices: F32, normals: F32, points: F32, stand_off: F32) -> F32:
+    """Push points that come too close to the skin out along the normal of the nearest vertex."""
+    near = kit.nearest.lookup(points)
+    away = points - vertices[near]
+    height = (away * normals[near]).sum(1, keepdims=True)
+    push = np.clip(stand_off - height, 0, 1.5) * ((away**2).sum(1, keepdims=True) < 9)
+    return points + normals[near] * push
+
+
+def _pull_to_guides(points: F32, guide_of: NDArray[np.int64], guides: int, strength: float) -> None:
+    """Let strands meet their clump's mean path towards their tips (in place)."""
+    relative = points - points[:, :1]
+    members = np.maximum(np.bincount(guide_of, minlength=guides), 1)[:, None]
+    flat = relative.reshape(len(points), -1)
+    mean = np.stack([np.bincount(guide_of, column, guides) for column in flat.T], 1) / members
+    mean = mean.reshape(guides, *points.shape[1:]).astype(np.float32)
+    pull = (np.linspace(0, 1, points.shape[1]) ** 1.5 * strength)[None, :, None].astype(np.float32)
+    points += (mean[guide_of] - relative) * pull
+
+
+def _grow_beard(
+    kit: FaceKit, vertices: F32, normals: F32, count: int, points_per_strand: int, rng: np.random.Generator
+) -> Strands:
+    roots = _scatter(kit, vertices, normals, beard_density(kit.neutral), count, rng)
+    moustache = np.exp(-(((roots.mean[:, 1:2] + 3.0) / 1.4) ** 2))
+    length = rng.uniform(0.25, 1.3) * rng.uniform(0.6, 1.1, (count, 1)) * (1 - 0.6 * moustache)
+    t = np.linspace(0, 1, points_per_strand, dtype=np.float32)[None, :, None]
+    noise = rng.standard_normal((count, 1, 3)).astype(np.float32) * 0.25
+    outward = roots.normals[:, None] * 0.7 + noise
+    down = np.array([0.0, -1.0, 0.15], np.float32)
+    points = roots.points[:, None] + length[:, None] * (outward * t * (1 - 0.5 * t) + down * t**1.3 * 0.8)
+    points[:, 0] -= 0.05 * roots.normals
+    shade = rng.uniform(0, 1, count).astype(np.float32)
+    return Strands(points.astype(np.float32), shade, np.full(count, 0.6, np.float32))
