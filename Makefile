@@ -17,7 +17,7 @@ INSTALL := $(PIP) install -q -c constraints.txt
 # The .tflite networks of this wheel find faces; its own dependencies are not needed.
 MEDIAPIPE := mediapipe==0.10.21
 
-KERNEL_SOURCES := $(wildcard setup.py cuda_kernels/*.cpp cuda_kernels/*.cu cuda_kernels/*.cuh \
+KERNEL_SOURCES := $(wildcard setup.py cuda_kernels/build.py cuda_kernels/*.cpp cuda_kernels/*.cu cuda_kernels/*.cuh \
 	cuda_kernels/*.h cuda_kernels/*/*.cpp cuda_kernels/*/*.cu cuda_kernels/*/*.cuh cuda_kernels/*/*.h)
 
 .PHONY: install serve test test-install lint clean

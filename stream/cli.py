@@ -76,7 +76,7 @@ def _terminating() -> Iterator[None]:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from stream.server import serve
+    from stream.serving import run
     from stream.settings import Settings
 
     settings = Settings(
@@ -86,7 +86,7 @@ def _serve(options: argparse.Namespace) -> int:
         device=options.device,
         ice_servers=tuple(options.ice_server),
     )
-    serve(settings, demo=options.command == "demo")
+    run(settings, demo=options.command == "demo")
     return 0
 
 
