@@ -1,0 +1,161 @@
+"""The HTTP application: one port for pages, signalling, viewpoints, health and figures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
+
+from stream import pages, patches, problems, signalling, viewpoint_socket
+from stream.call import Services
+from stream.metrics import MEDIA_TYPE, Metrics
+from stream.problems import Problem
+from stream.render_loop import RenderLoop
+from stream.settings import Settings
+from stream.switchboard import Switchboard
+
+if TYPE_CHECKING:
+    from models.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+ENROLMENT_THREADS = 2
+ENCODING_THREADS = 4
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+        "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": (
+        "camera=(self), microphone=(self), gyroscope=(self), accelerometer=(self), geolocation=()"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def create_app(
+    engine: Engine,
+    settings: Settings | None = None,
+    ready_calls: Mapping[str, NDArray[np.uint8]] | None = None,
+) -> FastAPI:
+    """The application of one server.
+
+    Args:
+        engine: builds avatars and renders; closing it is the caller's business.
+        settings: the defaults if not given.
+        ready_calls: names of calls that are live from the start, without a caller, and the RGB
+            picture [H, W, 3] of each.
+
+    Returns:
+        an ASGI application; `app.state.switchboard` and `app.state.metrics` are there while it
+        runs.
+    """
+    settings = settings or Settings()
+    patches.apply()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        metrics = Metrics()
+        renderer = RenderLoop(engine, settings, metrics)
+        enrolling = ThreadPoolExecutor(ENROLMENT_THREADS, thread_name_prefix="enrol")
+        # aiortc encodes in the loop's own executor.
+        encoding = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(encoding)
+        switchboard = Switchboard(Services(engine, settings, metrics, renderer, enrolling))
+        for slug, picture in (ready_calls or {}).items():
+            avatar = await loop.run_in_executor(enrolling, engine.build_avatar, picture)
+            switchboard.add_ready(slug, avatar)
+        app.state.metrics = metrics
+        app.state.switchboard = switchboard
+        app.state.renderer = renderer
+        renderer.start()
+        try:
+            yield
+        finally:
+            await switchboard.close()
+            await asyncio.to_thread(renderer.stop)
+            enrolling.shutdown(wait=True, cancel_futures=True)
+
+    # No generated documentation: its page would load scripts from elsewhere.
+    app = FastAPI(
+        title="Visavis", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.state.settings = settings
+    app.state.engine = engine
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _validation_problem)
+    app.middleware("http")(_secure)
+    app.include_router(signalling.router)
+    app.include_router(viewpoint_socket.router)
+
+    @app.get("/healthz")
+    async def health() -> JSONResponse:
+        alive = app.state.renderer.alive
+        return JSONResponse(
+            {
+                "status": "ok" if alive else "the render threads have stopped",
+                "engine": engine.name,
+                "size": engine.size,
+                "calls": app.state.switchboard.calls,
+                "refining": app.state.renderer.refining,
+            },
+            status_code=200 if alive else 500,
+        )
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(app.state.metrics.text(), media_type=MEDIA_TYPE)
+
+    pages.add(app)
+    return app
+
+
+async def _secure(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    response = await call_next(request)
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return JSONResponse(
+        error.body(),
+        status_code=error.status,
+        headers={"Cache-Control": "no-store", **error.headers},
+        media_type=problems.MEDIA_TYPE,
+    )
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return await _problem(
+        request,
+        Problem(
+            error.status_code,
+            str(error.detail),
+            f"{request.method} {request.url.path} is not offered here.",
+            error.headers,
+        ),
+    )
+
+
+async def _validation_problem(request: Request, error: Exception) -> Response:
+    return await _problem(request, Problem(400, "The request is malformed", "Check its parts."))

@@ -1,0 +1,97 @@
+"""The messages that the server sends on a `control` channel, as JSON objects with a "type"."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Message:
+    """One JSON object; the class says its type."""
+
+    type: ClassVar[str]
+
+    def to_json(self) -> str:
+        """The text that travels."""
+        return json.dumps({"type": self.type, **asdict(self)}, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Framing(Message):
+    """To the caller: whether the camera's picture can become an avatar, and what to change."""
+
+    type: ClassVar[str] = "framing"
+    fit: bool
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Live(Message):
+    """To the caller: receivers can come now. `link` is a path on this server."""
+
+    type: ClassVar[str] = "live"
+    call: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Receivers(Message):
+    """To the caller: how many are watching."""
+
+    type: ClassVar[str] = "receivers"
+    count: int
+
+
+@dataclass(frozen=True)
+class Frame(Message):
+    """To a receiver: the frame with RTP timestamp `rtp` shows the viewpoint with number `seq`."""
+
+    type: ClassVar[str] = "frame"
+    rtp: int
+    seq: int | None
+
+
+@dataclass(frozen=True)
+class Statistics(Message):
+    """To a receiver, about once a second. Milliseconds, bits per second.
+
+    `fps` frames sent per second, `refined` whether the newest frame was refined, `dropped` frames
+    that were replaced by a newer one before they could be sent, since the start.
+    """
+
+    type: ClassVar[str] = "stats"
+    fps: float
+    raster_ms: float
+    refine_ms: float
+    encode_ms: float
+    bitrate: int
+    refined: bool
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Ended(Message):
+    """To a receiver: the call is over, and why."""
+
+    type: ClassVar[str] = "ended"
+    reason: str
+
+
+@dataclass(frozen=True)
+class Error(Message):
+    """To both: a message was refused, or something went wrong; the call goes on."""
+
+    type: ClassVar[str] = "error"
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pong(Message):
+    """The answer to a ping, with the ping's own time."""
+
+    type: ClassVar[str] = "pong"
+    t: float

@@ -1,0 +1,62 @@
+"""Figures for Prometheus, one set per server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+TIMES = (0.001, 0.002, 0.004, 0.008, 0.012, 0.016, 0.024, 0.033, 0.05, 0.1, 0.2, 0.5)
+"""Bounds in seconds; 33 ms is one frame."""
+
+
+class Metrics:
+    """What the server counts. Any thread may count."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"visavis_{name}", text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"visavis_{name}", text, registry=self.registry)
+
+        self.calls = gauge("calls", "Calls that are open")
+        self.receivers = gauge("receivers", "Receivers that are connected or connecting")
+        self.bitrate = gauge("video_bits_per_second", "Video sent to all receivers")
+        self.ended = counter("calls_ended", "Calls that have ended")
+        self.avatars = counter("avatars", "Avatars built or refused", "result")
+        self.sent = counter("frames_sent", "Frames given to an encoder")
+        self.raw = counter("frames_raw", "Of these, frames that were not refined")
+        self.dropped = counter("frames_dropped", "Frames rendered but not sent", "reason")
+        self.viewpoints = counter("viewpoints", "Viewpoint messages", "result")
+        self.render_failures = counter("render_failures", "Batches that the engine failed on")
+        self.stage = Histogram(
+            "visavis_stage_seconds",
+            "Time of one stage; rasterise, refine and i420 as the engine tells, per batch",
+            ("stage",),
+            buckets=TIMES,
+            registry=self.registry,
+        )
+
+    def rendered(self, seconds: float, stages: Mapping[str, float]) -> None:
+        """A batch was rendered.
+
+        Args:
+            seconds: of the whole batch.
+            stages: milliseconds of each of the engine's stages.
+        """
+        self.stage.labels("render").observe(seconds)
+        for name, milliseconds in stages.items():
+            self.stage.labels(name).observe(milliseconds / 1e3)
+
+    def encoded(self, seconds: float) -> None:
+        """A frame was encoded."""
+        self.stage.labels("encode").observe(seconds)
+
+    def text(self) -> bytes:
+        """The figures in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,22 @@
+"""Changes to aiortc's private parts, one per module, each with its reason and when it can go.
+
+Written for aiortc 1.16.0 and aioice 0.13.0, which pyproject.toml therefore pins exactly;
+tests/stream/test_patches.py fails when a name that is used here has gone.
+"""
+
+from __future__ import annotations
+
+from stream.patches import encoder_seam, marker_release, playout_delay
+
+_applied = False
+
+
+def apply() -> None:
+    """Change aiortc for this process; a second call does nothing."""
+    global _applied
+    if _applied:
+        return
+    encoder_seam.apply()
+    marker_release.apply()
+    playout_delay.apply()
+    _applied = True

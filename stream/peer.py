@@ -1,0 +1,250 @@
+"""One WebRTC connection: its negotiation, its `control` channel, its signs of life and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from aiortc import (
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
+from aiortc.sdp import candidate_from_sdp
+
+from stream import control, offer, problems
+from stream.messages import Error, Message, Pong
+from stream.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks at whether the peer still sends."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds after which a connection that does not close is left to the garbage collector."""
+
+MAX_BUFFERED = 64 * 1024
+"""Bytes waiting on `control` above which messages that will be outdated are not sent."""
+
+
+def new_id() -> str:
+    """An identifier that cannot be guessed: 96 random bits."""
+    return secrets.token_urlsafe(12)
+
+
+class Peer:
+    """What callers and receivers have in common. Belongs to the event loop's thread.
+
+    Args:
+        settings: ICE servers and times.
+        ended: called once, when the connection is lost or given up by this side, with a reason.
+    """
+
+    def __init__(self, settings: Settings, ended: Callable[[str], Awaitable[None]]) -> None:
+        self.id = new_id()
+        self._settings = settings
+        self._ended = ended
+        self._closing = False
+        self._control: RTCDataChannel | None = None
+        self._username: str | None = None
+        self._tasks: set[asyncio.Future[None]] = set()
+        self._ending: asyncio.Future[None] | None = None
+        servers = [RTCIceServer(s.url, s.username, s.credential) for s in settings.ice_servers]
+        # An explicit list, even if empty: with None aiortc asks a public STUN server.
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self.connection.on("connectionstatechange", self._state_changed)
+        self.connection.on("datachannel", self._channel_opened)
+
+    async def answer(self, sdp: str, wants: str) -> str:
+        """Answer an offer.
+
+        Args:
+            sdp: the offer.
+            wants: the kind of media section that it must have.
+
+        Raises:
+            Problem: the offer cannot be used.
+        """
+        try:
+            prepared = offer.prepare(sdp, wants)
+            self._username = offer.ice_username(sdp)
+            await self.connection.setRemoteDescription(RTCSessionDescription(prepared, "offer"))
+            self._negotiate()
+            await self.connection.setLocalDescription(await self.connection.createAnswer())
+        except offer.BadSdp as error:
+            raise problems.bad_offer(str(error)) from None
+        except OperationError:
+            raise problems.bad_offer("It has no codec that this server knows.") from None
+        except (
+            # aiortc's parser meets malformed text with whatever its parts raise.
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            AttributeError,
+            AssertionError,
+            InternalError,
+            InvalidAccessError,
+            InvalidStateError,
+        ) as error:
+            logger.info("An SDP offer could not be used: %r", error)
+            raise problems.bad_offer("It is malformed or incomplete.") from None
+        self.start(self._watch())
+        return self.connection.localDescription.sdp
+
+    async def add_candidates(self, text: str) -> None:
+        """Take in trickled candidates.
+
+        Raises:
+            Problem: they cannot be read, or belong to another negotiation.
+        """
+        try:
+            fragment = offer.parse_fragment(text)
+            if fragment.username is not None and fragment.username != self._username:
+                raise problems.no_restart()
+            for mid, value in fragment.candidates:
+                candidate = candidate_from_sdp(value)
+                candidate.sdpMid = mid
+                await self.connection.addIceCandidate(candidate)
+        except (offer.BadSdp, ValueError, AssertionError) as error:
+            why = str(error) if isinstance(error, offer.BadSdp) else "A candidate is malformed."
+            raise problems.bad_fragment(why) from None
+
+    def send(self, message: Message, *, may_drop: bool = False) -> None:
+        """Send on `control` if it is open.
+
+        Args:
+            message: what to send.
+            may_drop: leave it out when much is waiting already.
+        """
+        channel = self._control
+        if channel is None or channel.readyState != "open":
+            return
+        if may_drop and channel.bufferedAmount > MAX_BUFFERED:
+            return
+        with contextlib.suppress(InvalidStateError, ConnectionError):
+            channel.send(message.to_json())
+
+    async def close(self) -> None:
+        """Free everything; a second call does nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._release()
+        self.connection.remove_all_listeners()
+        try:
+            await asyncio.wait_for(self.connection.close(), CLOSE_TIMEOUT)
+        except TimeoutError:
+            logger.warning("A connection did not close within %.0f s.", CLOSE_TIMEOUT)
+        self._control = None
+
+    async def flush(self, timeout: float = 0.5) -> None:
+        """Wait until what was sent on `control` has arrived, but not long."""
+        until = time.monotonic() + timeout
+        channel = self._control
+        while channel is not None and channel.readyState == "open" and time.monotonic() < until:
+            if channel.bufferedAmount == 0:
+                break
+            await asyncio.sleep(0.02)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine until it ends or the connection is closed."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Future[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A task of a connection failed.", exc_info=error)
+
+    # For callers and receivers to fill in.
+
+    def _negotiate(self) -> None:
+        """The offer is known; prepare the answer."""
+
+    def _connected(self) -> None:
+        """Media can flow."""
+
+    def _opened(self, channel: RTCDataChannel) -> None:
+        """A data channel other than `control` was opened."""
+
+    def _control_opened(self) -> None:
+        """`control` can be used."""
+
+    def _controlled(self, message: control.Control) -> None:
+        """A message came in on `control`."""
+
+    def _release(self) -> None:
+        """The connection is about to be closed."""
+
+    # Events of the connection.
+
+    def _state_changed(self) -> None:
+        state = self.connection.connectionState
+        if state == "connected":
+            self._connected()
+        elif state in ("failed", "closed") and not self._closing:
+            self._give_up("The connection was lost.")
+
+    def _channel_opened(self, channel: RTCDataChannel) -> None:
+        if channel.label == "control":
+            self._control = channel
+            channel.on("message", self._control_message)
+            self._control_opened()
+        else:
+            self._opened(channel)
+
+    def _control_message(self, text: str | bytes) -> None:
+        try:
+            message = control.parse(text)
+        except control.BadControl as error:
+            self.send(Error("bad_message", str(error)), may_drop=True)
+            return
+        if isinstance(message, control.Ping):
+            self.send(Pong(message.t), may_drop=True)
+        else:
+            self._controlled(message)
+
+    def _give_up(self, reason: str) -> None:
+        # Not one of the tasks that close() cancels and waits for: this one waits for close().
+        if not self._closing and self._ending is None:
+            self._ending = asyncio.ensure_future(self._ended(reason))
+            self._ending.add_done_callback(self._finished)
+
+    async def _watch(self) -> None:
+        """Give up a peer that does not connect, or that has fallen silent."""
+        born = time.monotonic()
+        heard, packets = born, -1
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            now = time.monotonic()
+            if self.connection.connectionState in ("new", "connecting"):
+                if now - born > self._settings.connect_timeout:
+                    self._give_up("The connection could not be made.")
+                    return
+                continue
+            received = await self._packets_received()
+            if received != packets:
+                heard, packets = now, received
+            elif now - heard > self._settings.silence_timeout:
+                self._give_up("The connection was lost.")
+                return
+
+    async def _packets_received(self) -> int:
+        report = await self.connection.getStats()
+        return sum(s.packetsReceived for s in report.values() if s.type == "transport")

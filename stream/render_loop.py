@@ -1,0 +1,232 @@
+"""The threads that turn viewpoints into pictures, for all receivers of all calls."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.engine import RenderRequest
+from models.viewpoint import Viewpoint
+from stream.avatar_lease import AvatarLease
+from stream.mailbox import Mailbox
+from stream.metrics import Metrics
+from stream.pacer import Pacer
+from stream.refine_policy import RefinePolicy
+from stream.settings import Settings
+from stream.viewpoint_inbox import Aim
+
+if TYPE_CHECKING:
+    from models.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+Picture = NDArray[np.uint8]
+
+AFTER_FAILURE = 0.25
+"""Seconds that a thread rests after the engine failed: a broken one must not fill the log."""
+
+
+@dataclass
+class View:
+    """What the render threads know of one receiver.
+
+    Args:
+        avatar: gives the call's present avatar, or None.
+        deliver: takes a finished picture [H*3/2, W] with the aim it shows, whether it was refined,
+            and when its viewpoint was taken; called by a render thread.
+        pacer: when frames are due.
+        aims: the newest viewpoint of the receiver.
+        refine: whether the receiver wants refined pictures.
+    """
+
+    avatar: Callable[[], AvatarLease | None]
+    deliver: Callable[[Picture, Aim | None, bool, float], None]
+    pacer: Pacer
+    aims: Mailbox[Aim] = field(default_factory=Mailbox)
+    refine: bool = True
+    aim: Aim | None = None
+    rendering: int = 0
+    started: int = 0
+    delivered: int = 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    view: View
+    aim: Aim | None
+    ticket: int
+    due: float
+    started: float
+
+
+class RenderLoop:
+    """Renders every receiver's newest viewpoint when its frame is due.
+
+    Frames that fall due together are rendered as batches, one per idle thread. A receiver may have
+    as many pictures in the making as there are threads, but is given them in order; one that was
+    overtaken is dropped.
+
+    Args:
+        engine: renders; its `render` blocks and may be called by several threads.
+        settings: frame rate, threads, batch size and frame budget.
+        metrics: counts.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._metrics = metrics
+        self._policy = RefinePolicy(settings.frame_budget)
+        self._changed = threading.Condition()
+        self._views: list[View] = []
+        self._idle = 0
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"render-{number}", daemon=True)
+            for number in range(settings.render_threads)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let the pictures in the making be finished, then end the threads."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether all threads run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def refining(self) -> bool:
+        """Whether refined frames keep the frame budget."""
+        return self._policy.refining
+
+    def stage_times(self) -> Mapping[str, float]:
+        """Milliseconds of the engine's stages for the newest batch."""
+        return self._engine.stage_times()
+
+    def add(self, view: View) -> None:
+        """Begin to render for a receiver."""
+        with self._changed:
+            self._views.append(view)
+            self._changed.notify()
+
+    def remove(self, view: View) -> None:
+        """Stop rendering for a receiver; a picture in the making may still be delivered."""
+        with self._changed:
+            if view in self._views:
+                self._views.remove(view)
+
+    def wake(self) -> None:
+        """A viewpoint has come into an empty mailbox."""
+        with self._changed:
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while (jobs := self._next_jobs()) is not None:
+            self._render(jobs)
+
+    def _next_jobs(self) -> list[_Job] | None:
+        """Wait until frames are due and take a share of them; None when the loop stops."""
+        with self._changed:
+            self._idle += 1
+            try:
+                while not self._stopping:
+                    now = time.monotonic()
+                    due, next_due = self._due(now)
+                    if due:
+                        share = math.ceil(len(due) / self._idle)
+                        taken = due[: min(share, self._settings.max_batch)]
+                        if len(taken) < len(due):
+                            self._changed.notify()
+                        return [self._begin(view, at, now) for at, view in taken]
+                    self._changed.wait(None if next_due == math.inf else next_due - now)
+                return None
+            finally:
+                self._idle -= 1
+
+    def _due(self, now: float) -> tuple[list[tuple[float, View]], float]:
+        due = []
+        next_due = math.inf
+        for view in self._views:
+            if view.rendering >= len(self._threads):
+                continue
+            at = view.pacer.due_at(now, view.aims.full)
+            if at <= now:
+                due.append((at, view))
+            else:
+                next_due = min(next_due, at)
+        due.sort(key=lambda pair: pair[0])
+        return due, next_due
+
+    def _begin(self, view: View, due: float, now: float) -> _Job:
+        aim = view.aims.take()
+        view.pacer.framed(now, fresh=aim is not None)
+        if aim is not None:
+            view.aim = aim
+            due = max(due, aim.received)
+        view.rendering += 1
+        view.started += 1
+        return _Job(view, view.aim, view.started, due, now)
+
+    def _render(self, jobs: list[_Job]) -> None:
+        with self._changed:
+            refine = self._policy.decide(time.monotonic())
+        try:
+            with contextlib.ExitStack() as held:
+                ready: list[tuple[_Job, RenderRequest]] = []
+                for job in jobs:
+                    lease = job.view.avatar()
+                    avatar = held.enter_context(lease.use()) if lease is not None else None
+                    if avatar is not None:
+                        viewpoint = job.aim.viewpoint if job.aim is not None else Viewpoint()
+                        wanted = refine and job.view.refine
+                        ready.append((job, RenderRequest(avatar, viewpoint, wanted)))
+                if ready:
+                    self._render_ready(ready)
+        except Exception:
+            logger.exception("The engine could not render; the calls go on.")
+            self._metrics.render_failures.inc()
+            time.sleep(AFTER_FAILURE)
+        finally:
+            with self._changed:
+                for job in jobs:
+                    job.view.rendering -= 1
+                self._changed.notify()
+
+    def _render_ready(self, ready: list[tuple[_Job, RenderRequest]]) -> None:
+        started = time.monotonic()
+        pictures = self._engine.render([request for _, request in ready])
+        done = time.monotonic()
+        self._metrics.rendered(done - started, self._engine.stage_times())
+        refined_due = [job.due for job, request in ready if request.refine]
+        with self._changed:
+            if refined_due:
+                self._policy.measured(done, done - min(refined_due))
+            fresh = []
+            for (job, request), picture in zip(ready, pictures, strict=True):
+                if job.ticket <= job.view.delivered:
+                    self._metrics.dropped.labels("overtaken").inc()
+                    continue
+                job.view.delivered = job.ticket
+                fresh.append((job, request, picture))
+        for job, request, picture in fresh:
+            job.view.deliver(picture, job.aim, request.refine, job.started)

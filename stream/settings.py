@@ -1,0 +1,106 @@
+"""The numbers of the stream part that somebody may want to change, with units and reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIZES = (256, 512)
+
+
+@dataclass(frozen=True)
+class IceServer:
+    """A STUN or TURN server that both sides of a call may use.
+
+    Args:
+        url: such as "stun:stun.example.org:3478" or "turn:turn.example.org?transport=udp".
+        username: of a TURN server.
+        credential: the password of a TURN server.
+    """
+
+    url: str
+    username: str | None = None
+    credential: str | None = None
+
+    def __post_init__(self) -> None:
+        scheme, colon, host = self.url.partition(":")
+        if scheme not in ("stun", "stuns", "turn", "turns") or not colon or not host.strip("/"):
+            raise ValueError(
+                f"An ICE server is written stun:HOST[:PORT] or turn:HOST[:PORT]; got {self.url!r}."
+            )
+        if any(character in self.url for character in '<>",; \r\n'):
+            raise ValueError(f"The ICE server {self.url!r} holds a character no address has.")
+        if scheme.startswith("turn") and not (self.username and self.credential):
+            raise ValueError(f"The TURN server {self.url} needs a user name and a credential.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server runs. All times are seconds, all rates bits per second unless said otherwise.
+
+    Args:
+        host: address to listen on for HTTP.
+        port: TCP port to listen on; 0 takes a free one.
+        size: edge of the square picture in pixels.
+        device: "auto", "cpu" or "cuda", for the engine.
+        ice_servers: STUN and TURN servers; none by default, so that nothing leaves the network.
+        fps: frames per second that each receiver is sent.
+        render_threads: threads that call the engine at once; two overlap rasterising and refining.
+        max_batch: pictures that one call of the engine renders at most.
+        frame_budget: a refined frame that would be ready later than this after it fell due goes out
+            raw instead; 50 ms is 20 frames per second.
+        max_bitrate: ceiling of one receiver's video; None takes one that suits the size.
+        min_bitrate: floor; below it a moving face falls apart and the network is too poor anyway.
+        keyframe_interval: least time between two key frames, however often they are asked for.
+        check_interval: between two looks at the caller's camera before the avatar is there.
+        fit_frames: fit frames in a row that start the building of the avatar.
+        connect_timeout: a peer that has not connected after this long is given up.
+        silence_timeout: a connected peer that has sent nothing for this long is given up.
+        statistics_interval: between two "stats" messages.
+        max_calls: calls at once.
+        max_receivers: receivers of all calls together.
+        max_body: bytes of a signalling request.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    size: int = 256
+    device: str = "auto"
+    ice_servers: tuple[IceServer, ...] = ()
+    fps: float = 30.0
+    render_threads: int = 2
+    max_batch: int = 8
+    frame_budget: float = 0.050
+    max_bitrate: int | None = None
+    min_bitrate: int = 300_000
+    keyframe_interval: float = 0.5
+    check_interval: float = 0.2
+    fit_frames: int = 2
+    connect_timeout: float = 20.0
+    silence_timeout: float = 10.0
+    statistics_interval: float = 1.0
+    max_calls: int = 32
+    max_receivers: int = 64
+    max_body: int = 64 * 1024
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"The port must be between 0 and 65535, not {self.port}.")
+        if self.size not in SIZES:
+            raise ValueError(f"The size must be one of {SIZES} pixels, not {self.size}.")
+        if not 1 <= self.fps <= 60:
+            raise ValueError(f"The frame rate must be between 1 and 60, not {self.fps}.")
+        for name in ("render_threads", "max_batch", "fit_frames", "max_calls", "max_receivers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.bitrate_ceiling < self.min_bitrate:
+            raise ValueError(
+                f"The highest bitrate, {self.bitrate_ceiling}, is below the lowest, "
+                f"{self.min_bitrate}."
+            )
+
+    @property
+    def bitrate_ceiling(self) -> int:
+        """Bits per second that the encoder is opened with. It cannot be raised while it runs."""
+        if self.max_bitrate is not None:
+            return self.max_bitrate
+        return 1_500_000 if self.size <= 256 else 3_000_000

@@ -1,0 +1,153 @@
+"""WHIP for callers (RFC 9725), WHEP for receivers (draft-ietf-wish-whep)."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from stream import problems
+from stream.call import HUNG_UP
+from stream.call_state import CallState
+from stream.peer import Peer
+from stream.settings import IceServer, Settings
+from stream.switchboard import Switchboard
+
+SDP = "application/sdp"
+FRAGMENT = "application/trickle-ice-sdpfrag"
+
+router = APIRouter()
+
+
+@router.post("/whip")
+async def call(request: Request) -> Response:
+    """Open a call: the body is the caller's SDP offer."""
+    opened, answer = await _switchboard(request).open(await _body(request, SDP))
+    assert opened.caller is not None
+    headers = {"Location": f"/whip/{opened.slug}", "Visavis-Call": opened.slug}
+    return _created(request, opened.caller, answer, headers)
+
+
+@router.patch("/whip/{call}")
+async def trickle_caller(request: Request, call: str) -> Response:
+    """Add candidates of a caller."""
+    caller = _switchboard(request).find(call).caller
+    if caller is None:
+        raise problems.unknown_session()
+    return await _trickle(request, caller)
+
+
+@router.delete("/whip/{call}")
+async def hang_up(request: Request, call: str) -> Response:
+    """End a call."""
+    found = _switchboard(request).find(call)
+    if found.caller is None:  # a call that the server itself keeps
+        raise problems.unknown_session()
+    await found.end(HUNG_UP)
+    return Response(headers={"Cache-Control": "no-store"})
+
+
+@router.post("/whep/{call}")
+async def join(request: Request, call: str) -> Response:
+    """Join a call: the body is the receiver's SDP offer."""
+    switchboard = _switchboard(request)
+    switchboard.find(call)  # a wrong link matters more than a wrong body
+    receiver, answer = await switchboard.join(call, await _body(request, SDP))
+    return _created(request, receiver, answer, {"Location": f"/whep/{call}/{receiver.id}"})
+
+
+@router.patch("/whep/{call}/{receiver}")
+async def trickle_receiver(request: Request, call: str, receiver: str) -> Response:
+    """Add candidates of a receiver."""
+    return await _trickle(request, _switchboard(request).find_receiver(call, receiver))
+
+
+@router.delete("/whep/{call}/{receiver}")
+async def leave(request: Request, call: str, receiver: str) -> Response:
+    """Leave a call."""
+    switchboard = _switchboard(request)
+    switchboard.find_receiver(call, receiver)
+    await switchboard.find(call).leave(receiver)
+    return Response(headers={"Cache-Control": "no-store"})
+
+
+@router.get("/calls/{call}")
+async def describe(request: Request, call: str) -> Response:
+    """Whether a call can be joined."""
+    found = _switchboard(request).find(call)
+    state = "live" if found.state is CallState.LIVE else "waiting"
+    return JSONResponse(
+        {"call": found.slug, "state": state, "receivers": len(found.receivers)},
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _switchboard(request: Request) -> Switchboard:
+    switchboard = request.app.state.switchboard
+    assert isinstance(switchboard, Switchboard)
+    return switchboard
+
+
+def _settings(request: Request) -> Settings:
+    settings = request.app.state.settings
+    assert isinstance(settings, Settings)
+    return settings
+
+
+async def _body(request: Request, wanted: str) -> str:
+    """The body as text.
+
+    Raises:
+        Problem: wrong content type, too many bytes, or not UTF-8.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != wanted:
+        raise problems.wrong_type(wanted)
+    limit = _settings(request).max_body
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise problems.too_large(limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise problems.too_large(limit)
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise problems.bad_offer("It is not text.") from None
+
+
+async def _trickle(request: Request, peer: Peer) -> Response:
+    match = request.headers.get("if-match", "*")
+    if match not in ("*", _entity_tag(peer)):
+        raise problems.other_session()
+    await peer.add_candidates(await _body(request, FRAGMENT))
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+
+
+def _created(request: Request, peer: Peer, answer: str, headers: dict[str, str]) -> Response:
+    response = Response(answer, 201, media_type=SDP, headers=headers)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["ETag"] = _entity_tag(peer)
+    for server in _settings(request).ice_servers:
+        response.headers.append("Link", ice_server_link(server))
+    return response
+
+
+def _entity_tag(peer: Peer) -> str:
+    return f'"{peer.id}"'
+
+
+def ice_server_link(server: IceServer) -> str:
+    """A STUN or TURN server as the value of a Link header (RFC 9725 section 4.6)."""
+    link = f'<{server.url}>; rel="ice-server"'
+    if server.username is not None and server.credential is not None:
+        link += (
+            f"; username={_quoted(server.username)}; credential={_quoted(server.credential)}"
+            '; credential-type="password"'
+        )
+    return link
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,108 @@
+"""All calls of a server by their names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from stream import problems
+from stream.call import CLOSING, HUNG_UP, Call, Services
+from stream.call_state import CallState
+from stream.receiver import ReceiverPeer
+
+if TYPE_CHECKING:
+    from models.engine import Avatar
+
+
+class Switchboard:
+    """Opens, finds and ends calls. Belongs to the event loop's thread.
+
+    Args:
+        services: what all calls share.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._calls: dict[str, Call] = {}
+        self._closing = False
+        services.metrics.calls.set_function(lambda: len(self._calls))
+        services.metrics.receivers.set_function(lambda: self.receivers)
+
+    @property
+    def calls(self) -> int:
+        """Open calls."""
+        return len(self._calls)
+
+    @property
+    def receivers(self) -> int:
+        """Receivers of all calls."""
+        return sum(len(call.receivers) for call in list(self._calls.values()))
+
+    def find(self, slug: str) -> Call:
+        """The call of this name.
+
+        Raises:
+            Problem: there is none.
+        """
+        call = self._calls.get(slug)
+        if call is None or call.state is CallState.ENDED:
+            raise problems.unknown_call()
+        return call
+
+    def find_receiver(self, slug: str, receiver_id: str) -> ReceiverPeer:
+        """A receiver of a call.
+
+        Raises:
+            Problem: there is no such call or no such receiver.
+        """
+        receiver = self.find(slug).receivers.get(receiver_id)
+        if receiver is None:
+            raise problems.unknown_session()
+        return receiver
+
+    def add_ready(self, slug: str, avatar: Avatar) -> None:
+        """Open a call that has an avatar and no caller."""
+        call = Call(self._services, self._ended, slug)
+        call.make_live(avatar)
+        self._calls[slug] = call
+
+    async def open(self, offer: str) -> tuple[Call, str]:
+        """Open a call for a caller; return it and the answer.
+
+        Raises:
+            Problem: the server is full, or the offer cannot be used.
+        """
+        limit = self._services.settings.max_calls
+        if self._closing or len(self._calls) >= limit:
+            raise problems.busy("calls", limit)
+        call = Call(self._services, self._ended)
+        self._calls[call.slug] = call
+        try:
+            return call, await call.open(offer)
+        except BaseException:
+            await call.end(HUNG_UP)
+            raise
+
+    async def join(self, slug: str, offer: str) -> tuple[ReceiverPeer, str]:
+        """Connect a receiver to a call; return it and the answer.
+
+        Raises:
+            Problem: there is no such call, it is not ready, the server is full, or the offer cannot
+                be used.
+        """
+        call = self.find(slug)
+        limit = self._services.settings.max_receivers
+        if self._closing or self.receivers >= limit:
+            raise problems.busy("receivers", limit)
+        return await call.join(offer)
+
+    async def close(self) -> None:
+        """End all calls."""
+        self._closing = True
+        ending: list[Awaitable[None]] = [call.end(CLOSING) for call in list(self._calls.values())]
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    def _ended(self, call: Call) -> None:
+        self._calls.pop(call.slug, None)
+        self._services.metrics.ended.inc()

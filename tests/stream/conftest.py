@@ -1,0 +1,83 @@
+"""A server on loopback with an engine that draws a bar, and peers that call it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import aioice.ice
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from stream.call import Call
+from stream.server import create_app, server
+from stream.settings import Settings
+from tests.stream.bar_engine import BarEngine
+from tests.stream.peers import Caller, Receiver, until
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aioice leaves 127.0.0.1 out; these tests use nothing else."""
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
+
+
+@dataclass
+class Running:
+    """A server that runs, and what is needed to call it."""
+
+    app: FastAPI
+    engine: BarEngine
+    http: httpx.AsyncClient
+    port: int
+    stack: AsyncExitStack
+
+    @property
+    def calls(self) -> dict[str, Call]:
+        return self.app.state.switchboard._calls
+
+    async def caller(self, brightness: int = 180) -> Caller:
+        """A caller that is hung up when the test ends; not connected yet."""
+        caller = Caller(self.http, brightness)
+        self.stack.push_async_callback(caller.close)
+        return caller
+
+    async def receiver(self, call: str, codec: str | None = None) -> Receiver:
+        """A receiver that leaves when the test ends; not connected yet."""
+        receiver = Receiver(self.http, call, codec)
+        self.stack.push_async_callback(receiver.close)
+        return receiver
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@asynccontextmanager
+async def run(settings: Settings, engine: BarEngine) -> AsyncIterator[Running]:
+    """A server for the time of the `async with` block."""
+    app = create_app(engine, settings)
+    running = server(app, settings)
+    task = asyncio.create_task(running.serve())
+    async with AsyncExitStack() as stack:
+        await until(lambda: running.started or task.done(), "the server")
+        port = running.servers[0].sockets[0].getsockname()[1]
+        http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        await stack.enter_async_context(http)
+        yield Running(app, engine, http, port, stack)
+    running.should_exit = True
+    await task
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Start a server; keywords are settings. It is stopped when the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(engine: BarEngine | None = None, **settings: object) -> Running:
+            chosen = Settings(port=0, **settings)  # type: ignore[arg-type]
+            return await stack.enter_async_context(run(chosen, engine or BarEngine()))
+
+        yield begin
