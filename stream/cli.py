@@ -129,10 +129,10 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from stream.doctor import examine, in_words
+    from stream.doctor import examine
 
     findings = examine(options.port)
-    print(json.dumps(findings.as_dict()) if options.json else in_words(findings))
+    print(json.dumps(findings.as_dict()) if options.json else findings.in_words())
     return 0 if findings.ready else NOT_READY
 
 

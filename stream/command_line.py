@@ -13,9 +13,6 @@ from models.errors import VisavisError
 from models.viewpoint import PITCH_LIMIT, YAW_LIMIT, ZOOM_LIMITS
 from stream.settings import SIZES, IceServer
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # it has no public name
-
 PORTRAIT_HELP = 'a picture with one frontal face, or "demo" for the built-in person'
 
 
@@ -30,6 +27,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message.removesuffix('.')}. See: {self.prog} --help")
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Parser]  # it has no public name
 
 
 class _Version(argparse.Action):

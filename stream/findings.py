@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+
+LINE = 100
+INDENT = " " * 39
 
 
 class State(Enum):
@@ -61,9 +65,10 @@ class Findings:
         for title, group in self.groups.items():
             lines.append(title.capitalize())
             for finding in group:
-                lines.append(f"  {finding.state.value:<8} {finding.name:<22} {finding.text}")
+                lines += _row(finding.state.value, finding.name, finding.text)
                 if finding.mend:
-                    lines.append(f"  {'':<8} {'':<22} run: {finding.mend}")
+                    # On one line, however long, so that it can be copied.
+                    lines.append(f"{INDENT}run: {finding.mend}")
             lines.append("")
         lines.append(
             "This machine can serve calls."
@@ -71,3 +76,15 @@ class Findings:
             else "This machine cannot serve calls yet: see what is missing above."
         )
         return "\n".join(lines)
+
+
+def _row(state: str, name: str, text: str) -> list[str]:
+    first = f"  {state:<9}{name:<28}"
+    return textwrap.wrap(
+        text,
+        LINE,
+        initial_indent=first,
+        subsequent_indent=INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
