@@ -1,0 +1,53 @@
+// Every sentence that depends on an error: what is wrong, and what to do.
+
+/** A camera error of getUserMedia as {title, detail}. */
+export function cameraWords(error) {
+  if (error === "insecure") {
+    return {
+      title: "The camera needs a secure address.",
+      detail:
+        "Browsers hand out the camera only on https addresses and on localhost. Open this page as http://localhost on the machine that runs the server, or put https in front of it.",
+    };
+  }
+  switch (error?.name) {
+    case "NotAllowedError":
+    case "SecurityError":
+      return {
+        title: "The camera is blocked.",
+        detail: "Allow the camera for this page: press the camera sign in the address bar, choose Allow, then try again.",
+      };
+    case "NotFoundError":
+    case "OverconstrainedError":
+      return {
+        title: "No camera was found.",
+        detail: "Connect a camera, then try again. To see a call without one, run “visavis demo” on the server.",
+      };
+    case "NotReadableError":
+    case "AbortError":
+      return {
+        title: "The camera is in use.",
+        detail: "Another program holds the camera, or it does not answer. Close that program, then try again.",
+      };
+    default:
+      return {
+        title: "The camera did not start.",
+        detail: error?.message ? `The browser says: ${error.message}` : "Try again, or choose another browser.",
+      };
+  }
+}
+
+/** A SignallingError as {title, detail}. */
+export function serverWords(error) {
+  if (error?.status === 0) {
+    return { title: "The server does not answer.", detail: "Check that Visavis is running and that you are online, then try again." };
+  }
+  if (error?.status === 503) {
+    return { title: "The server is busy.", detail: error.message || "It carries as many calls as it can. Try again in a minute." };
+  }
+  return { title: "The call could not start.", detail: error?.message || "Try again." };
+}
+
+export function watchers(count) {
+  if (count === 0) return "Nobody is here yet. Send the link.";
+  return count === 1 ? "1 person is looking at you." : `${count} people are looking at you.`;
+}
