@@ -141,7 +141,7 @@ def _grow_hair(
     side[:, 0] = np.tanh((roots.points[:, 0] - style.parting * 0.6) * 1.2)
     brow = np.clip((roots.mean[:, 2:3] - 4) / 3, 0, 1)
     front = brow * (rng.uniform(0, 1, (count, 1)) < style.fringe)
-    length = np.where(front > 0.3, np.minimum(length, rng.uniform(2.5, 4.5)), length)
+    length = np.where(front > 0.3, np.minimum(length, rng.uniform(1.8, 3.4)), length)
     side *= 1 + 1.6 * long * brow  # what would hang before the eyes goes aside
     comb = np.zeros((count, 3), np.float32)
     comb[:, 2:] = -(style.back + long * brow) * (1 - front) + 0.5 * front

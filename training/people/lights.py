@@ -55,7 +55,7 @@ def sample_light(rng: np.random.Generator, exposure: float = 1.0) -> Light:
         direction = rng.standard_normal(3) + [0.0, 0.3, 0.3]
         direction /= np.linalg.norm(direction)
         radiance += np.outer(harmonics(direction), rng.uniform(0, 0.4) * rng.uniform(0.75, 1.2, 3))
-    gain = exposure * rng.uniform(0.9, 1.4)  # shadows take about a tenth away
+    gain = exposure * np.exp(rng.uniform(-0.15, 0.65))  # shadows take about a tenth away
     return Light(
         (radiance * gain).astype(np.float32), key.astype(np.float32), (key_color * gain).astype(np.float32)
     )

@@ -35,7 +35,7 @@ class Person:
     light: Light
 
 
-def sample_person(kit: FaceKit, seed: int, texture_size: int = 512, strand_count: int = 11000) -> Person:
+def sample_person(kit: FaceKit, seed: int, texture_size: int = 512, strand_count: int = 10000) -> Person:
     """Draw a person; the same seed and arguments give the same person.
 
     Every part has a random stream of its own, so that a change to one part leaves the others alone.

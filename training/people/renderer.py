@@ -173,7 +173,7 @@ class Renderer:
         _set(self._hair, albedo=self._person.skin.hair)
         for array, width in self._strands:
             gl.line_width = width * raster / 512
-            array.render(moderngl.LINES)
+            array.render(moderngl.LINE_STRIP)
         image = np.frombuffer(self._target.read(components=4), np.uint8).reshape(raster, raster, 4)[::-1]
         buffer = np.frombuffer(self._target.depth_attachment.read(), np.float32).reshape(raster, raster)[::-1]
         covered = (buffer < 1).astype(np.float32)
@@ -202,7 +202,7 @@ class Renderer:
             line=(line.shift, line.temples, line.peak, line.nape), profile_z=PROFILE_Z, profile_y=PROFILE_Y,
         )  # fmt: skip
         textures = {m: self._texture(np.full((2, 2, 3), color)) for m, color in PLAIN.items()}
-        for material, edge in ((FACE, size), (BACK, size * 3 // 4), (EYE_LEFT, size // 4), (EYE_RIGHT, size // 4)):
+        for material, edge in ((FACE, size), (BACK, size // 2), (EYE_LEFT, size // 4), (EYE_RIGHT, size // 4)):
             texture = gl.texture((edge, edge), 4)
             target = gl.framebuffer([texture])
             self._owned += [texture, target]
@@ -255,13 +255,14 @@ class Renderer:
         strand[..., 1] = person.hair.depth[:, None]
         strand[..., 2] = np.linspace(0, 1, length)
         buffer = self._buffer(np.concatenate([points, tangent, strand], 2).reshape(-1, 9))
-        first = np.arange(count)[:, None] * length + np.arange(length - 1)
-        segments = np.stack([first, first + 1], -1).astype("i4")
+        # One strip per strand; -1 ends a strip.
+        strips = np.full((count, length + 1), -1, "i4")
+        strips[:, :length] = np.arange(count * length).reshape(count, length)
         inner = person.hair.depth < 0.45
         # The inner hair is drawn thicker: it fills what would show the scalp between the fine outer strands.
         for chosen, width in ((inner, 2.0), (~inner, 1.2)):
             if chosen.any():
-                index = self._gl.buffer(np.ascontiguousarray(segments[chosen]).tobytes())
+                index = self._gl.buffer(np.ascontiguousarray(strips[chosen]).tobytes())
                 array = self._gl.vertex_array(
                     self._hair, [(buffer, "3f 3f 3f", "position", "tangent", "strand")], index
                 )

@@ -164,34 +164,36 @@ void main() {
 """
 )
 
-HAIR_VERTEX = """#version 330
-uniform mat4 clip; in vec3 position, tangent; in vec3 strand;  // shade, depth, along
-out vec3 X, G, S;
-void main() { X = position; G = tangent; S = strand; gl_Position = clip * vec4(position, 1.0); }
-"""
-
-# After Kajiya and Kay (1989), with occlusion that grows towards the scalp.
-HAIR_FRAGMENT = (
+# After Kajiya and Kay (1989), with occlusion that grows towards the scalp. Shaded per vertex: strands are thin,
+# so that shading per fragment would cost several times as much and look the same.
+HAIR_VERTEX = (
     """#version 330
-uniform vec3 L[9]; uniform vec3 eye, key, key_color, albedo; in vec3 X, G, S; out vec4 color;
+uniform mat4 clip; uniform vec3 L[9]; uniform vec3 eye, key, key_color, albedo;
+in vec3 position, tangent; in vec3 strand;  // shade, depth, along
+out vec3 shaded;
 """
     + HARMONICS
     + """
 void main() {
-    vec3 t = normalize(G), v = normalize(eye - X), out_ = normalize(X - vec3(0.0, 2.0, 0.5));
-    vec3 n = normalize(out_ - 0.8 * t * dot(out_, t));
-    float ct = dot(t, key), st = sqrt(max(1.0 - ct * ct, 0.0)), cv = dot(t, v), sv = sqrt(max(1.0 - cv * cv, 0.0));
+    gl_Position = clip * vec4(position, 1.0);
+    vec3 t = normalize(tangent), v = normalize(eye - position), away = normalize(position - vec3(0.0, 2.0, 0.5));
+    vec3 n = normalize(away - 0.8 * t * dot(away, t));
+    float ct = dot(t, key), st = sqrt(max(1.0 - ct * ct, 0.0));
+    float cv = dot(t, v), sv = sqrt(max(1.0 - cv * cv, 0.0));
     float toward = 0.5 + 0.5 * dot(n, key);
     float shine = pow(max(st * sv - ct * cv, 0.0), 36.0);
-    float inner = mix(0.38, 1.0, clamp(S.y * 0.75 + S.z * 0.35, 0.0, 1.0));
-    inner *= mix(0.6, 1.0, smoothstep(-16.0, -3.0, X.y + 0.5 * abs(X.x) - 0.5 * X.z));
-    vec3 a = albedo * (0.6 + 0.8 * S.x);
+    float inner = mix(0.38, 1.0, clamp(strand.y * 0.75 + strand.z * 0.35, 0.0, 1.0));
+    inner *= mix(0.6, 1.0, smoothstep(-16.0, -3.0, position.y + 0.5 * abs(position.x) - 0.5 * position.z));
+    vec3 a = albedo * (0.6 + 0.8 * strand.x);
     vec3 c = a * irradiance(n) * (0.7 + 0.6 * st) * inner
            + key_color * shine * toward * toward * inner * 0.24 * mix(vec3(1.0), a * 3.0, 0.5);
-    color = vec4(pow(clamp(c, 0.0, 1.0), vec3(1.0 / 2.2)), 1.0);
+    shaded = pow(clamp(c, 0.0, 1.0), vec3(1.0 / 2.2));
 }
 """
 )
+HAIR_FRAGMENT = """#version 330
+in vec3 shaded; out vec4 color; void main() { color = vec4(shaded, 1.0); }
+"""
 
 DEPTH_VERTEX = """#version 330
 uniform mat4 clip; in vec3 position; void main() { gl_Position = clip * vec4(position, 1.0); }
