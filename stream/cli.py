@@ -137,10 +137,10 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from stream.bench import in_words, measure
+    from stream.bench import measure
 
     result = measure(_engine_choice(options), options.receivers, options.seconds)
-    print(json.dumps(result) if options.json else in_words(result))
+    print(json.dumps(result.as_dict()) if options.json else result.in_words())
     return 0
 
 
