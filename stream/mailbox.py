@@ -36,6 +36,10 @@ class Mailbox(Generic[T]):
             value, self._value = self._value, None
         return value
 
+    def peek(self) -> T | None:
+        """Return the value and leave it."""
+        return self._value
+
     @property
     def full(self) -> bool:
         """Whether a value waits."""

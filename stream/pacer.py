@@ -1,10 +1,10 @@
 """When a receiver's next frame is due.
 
-A plain 30 Hz tick makes a fresh viewpoint wait for half a period on average. So a frame may come a
-little before its tick when a fresh viewpoint is there, and may wait a little past it when
-viewpoints are flowing and the next one is about to arrive: with viewpoints at 60 per second every
-frame then shows one that has just come in. The rate stays at `fps` on average, and a late frame
-moves the ticks instead of causing a burst.
+A plain 30 Hz tick shows viewpoints of a 60 Hz screen that are 8 ms old on average, and makes the first
+one after a rest wait for 17 ms. So a frame may come a little before or after its tick: while
+viewpoints flow it is made when one arrives within that window, and after a rest it comes as soon as
+the first one is there. The rate stays at `fps` on average, and a late frame moves the ticks instead
+of causing a burst.
 """
 
 from __future__ import annotations
@@ -20,6 +20,22 @@ FIRST_GAP = 0.5
 
 FLOW = 3.0
 """Periods since the last fresh viewpoint after which the view counts as resting."""
+
+LATENESS = 1.25
+"""How many of their intervals to wait for the next viewpoint at most."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A viewpoint that no frame has shown yet.
+
+    Args:
+        time: when it came.
+        interval: seconds between viewpoints lately; infinite if there was only one.
+    """
+
+    time: float
+    interval: float
 
 
 @dataclass
@@ -40,24 +56,26 @@ class Pacer:
         """Seconds between two frames."""
         return 1.0 / self.fps
 
-    def due_at(self, now: float, fresh: bool) -> float:
+    def due_at(self, waiting: Arrival | None) -> float:
         """Return when the next frame is due, which may lie in the past.
 
         Args:
-            now: the present time.
-            fresh: whether a viewpoint waits that no frame has shown.
+            waiting: the newest viewpoint, if no frame has shown it.
         """
         if self._tick is None:
-            return now
+            return float("-inf")
+        opens = self._tick - SLACK * self.period
+        closes = self._tick + SLACK * self.period
         resting = self._last_frame - self._last_fresh > FLOW * self.period
-        if fresh:
-            early = self._tick - SLACK * self.period
-            if resting:
-                early = min(early, self._last_frame + FIRST_GAP * self.period)
-            return early
+        if waiting is None:
+            return self._tick if resting else closes
         if resting:
-            return self._tick
-        return self._tick + SLACK * self.period
+            return min(opens, self._last_frame + FIRST_GAP * self.period)
+        if waiting.time < opens:
+            following = waiting.time + LATENESS * waiting.interval
+            if opens < following <= closes:
+                return following  # a newer one is about to come, and will be due at once
+        return opens
 
     def framed(self, now: float, fresh: bool) -> None:
         """Note that a frame is being made at `now`, with a fresh viewpoint or without one."""

@@ -54,7 +54,8 @@ class RateControl:
         """
         if self._first is None:
             self._first = self._last = now
-        elapsed = max(now - self._last, 0.02)  # several reports at once must not count as none
+        # Several reports at once count as some time, a report after a long silence not as all of it.
+        elapsed = min(max(now - self._last, 0.02), 0.5)
         self._last = now
         wanted = min(max(bits_per_second * HEADROOM, self._floor), self._ceiling)
         if wanted < self._rate and now - self._first < GRACE:

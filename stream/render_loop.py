@@ -169,7 +169,8 @@ class RenderLoop:
         for view in self._views:
             if view.rendering >= len(self._threads):
                 continue
-            at = view.pacer.due_at(now, view.aims.full)
+            waiting = view.aims.peek()
+            at = view.pacer.due_at(waiting.received if waiting is not None else None)
             if at <= now:
                 due.append((at, view))
             else:
@@ -182,7 +183,7 @@ class RenderLoop:
         view.pacer.framed(now, fresh=aim is not None)
         if aim is not None:
             view.aim = aim
-            due = max(due, aim.received)
+            due = max(due, aim.received.time)
         view.rendering += 1
         view.started += 1
         return _Job(view, view.aim, view.started, due, now)

@@ -7,11 +7,13 @@ wins, stale ones are dropped, and complaints about invalid ones are themselves t
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 
 from models.errors import ViewpointError
 from models.viewpoint import Viewpoint
 from stream.mailbox import Mailbox
+from stream.pacer import Arrival
 
 MAX_MESSAGE = 1024
 """Characters of a viewpoint message; a real one has fewer than 100."""
@@ -23,6 +25,14 @@ COMPLAINT_INTERVAL = 0.5
 """Least seconds between two error messages to one receiver."""
 
 
+NOTABLE_INTERVAL = 0.004
+"""Seconds between viewpoints below which only the first since the last frame is announced to the
+renderer: no screen makes more than 240 a second, and a flood must not wake it each time."""
+
+REST = 0.25
+"""Seconds without a viewpoint after which the next one counts as the first."""
+
+
 @dataclass(frozen=True)
 class Aim:
     """A viewpoint as it was received.
@@ -30,16 +40,16 @@ class Aim:
     Args:
         viewpoint: where to look from.
         sequence: the sender's number, or None if it gave none.
-        received: when, seconds of a monotonic clock.
+        received: when it came and how often viewpoints come, on a monotonic clock.
     """
 
     viewpoint: Viewpoint
     sequence: int | None
-    received: float
+    received: Arrival
 
 
-def parse(text: str | bytes, now: float) -> Aim:
-    """Read one message, such as {"seq": 7, "yaw": 10.0, "pitch": 0}.
+def parse(text: str | bytes) -> tuple[Viewpoint, int | None]:
+    """Read one message, such as {"seq": 7, "yaw": 10.0, "pitch": 0}: the viewpoint and its number.
 
     Raises:
         ViewpointError: it is too long, not JSON, not an object, or its values are no viewpoint.
@@ -60,7 +70,7 @@ def parse(text: str | bytes, now: float) -> Aim:
         or not 0 <= sequence <= MAX_SEQUENCE
     ):
         raise ViewpointError("seq must be a whole number that grows with every message.")
-    return Aim(viewpoint, sequence, now)
+    return viewpoint, sequence
 
 
 class ViewpointInbox:
@@ -76,7 +86,9 @@ class ViewpointInbox:
     def __init__(self, mailbox: Mailbox[Aim]) -> None:
         self._mailbox = mailbox
         self._last_sequence = -1
-        self._next_complaint = float("-inf")
+        self._next_complaint = -math.inf
+        self._last_time = -math.inf
+        self._interval = math.inf
         self.accepted = 0
         self.stale = 0
         self.refused = 0
@@ -85,21 +97,35 @@ class ViewpointInbox:
         """Take in one message.
 
         Returns:
-            whether the mailbox was empty and holds a viewpoint now, and an error that the sender
-            shall be told, if there is one and the last complaint is not too recent.
+            whether the renderer should look at the mailbox, and an error that the sender shall be
+            told, if there is one and the last complaint is not too recent.
         """
         try:
-            aim = parse(text, now)
+            viewpoint, sequence = parse(text)
         except ViewpointError as error:
             self.refused += 1
             if now < self._next_complaint:
                 return False, None
             self._next_complaint = now + COMPLAINT_INTERVAL
             return False, error
-        if aim.sequence is not None:
-            if aim.sequence <= self._last_sequence:
+        if sequence is not None:
+            if sequence <= self._last_sequence:
                 self.stale += 1
                 return False, None
-            self._last_sequence = aim.sequence
+            self._last_sequence = sequence
         self.accepted += 1
-        return not self._mailbox.put(aim), None
+        self._time(now)
+        aim = Aim(viewpoint, sequence, Arrival(now, self._interval))
+        replaced = self._mailbox.put(aim)
+        return not replaced or self._interval >= NOTABLE_INTERVAL, None
+
+    def _time(self, now: float) -> None:
+        """Keep a moving average of the time between viewpoints."""
+        gap = now - self._last_time
+        self._last_time = now
+        if gap > REST:
+            self._interval = math.inf
+        elif math.isinf(self._interval):
+            self._interval = gap
+        else:
+            self._interval += 0.2 * (gap - self._interval)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.rate_control import RateControl
+
+FLOOR, CEILING = 300_000, 1_500_000
+
+
+def settled(rate: RateControl, value: float, start: float, seconds: float = 20.0) -> int:
+    now = start
+    while now < start + seconds:
+        rate.report(now, value)
+        now += 0.2
+    return rate.rate
+
+
+def test_the_tiny_first_reports_of_a_good_path_do_not_count() -> None:
+    rate = RateControl(FLOOR, CEILING)
+    before = rate.rate
+    for n, value in enumerate((6_520, 12_000, 80_000, 400_000)):
+        assert rate.report(n * 0.2, value) == before
+
+
+def test_it_settles_under_what_the_path_carries() -> None:
+    rate = RateControl(FLOOR, CEILING)
+    assert settled(rate, 800_000, 0.0) == pytest.approx(720_000, rel=0.01)
+
+
+def test_it_falls_faster_than_it_rises() -> None:
+    rate = RateControl(FLOOR, CEILING)
+    settled(rate, 2_000_000, 0.0)
+    high = rate.rate
+    settled(rate, 500_000, 100.0, seconds=1.0)
+    fallen = rate.rate
+    assert fallen < 0.5 * high
+    settled(rate, 2_000_000, 200.0, seconds=1.0)
+    assert fallen < rate.rate < 0.9 * high
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1e10)), max_size=50))
+def test_it_stays_between_floor_and_ceiling(reports: list[tuple[float, float]]) -> None:
+    rate = RateControl(FLOOR, CEILING)
+    now = 0.0
+    for pause, value in reports:
+        now += pause
+        assert FLOOR <= rate.report(now, value) <= CEILING
+
+
+def test_a_floor_above_the_ceiling_is_refused() -> None:
+    with pytest.raises(ValueError, match="floor"):
+        RateControl(2, 1)

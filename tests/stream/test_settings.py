@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stream.settings import IceServer, Settings
+from stream.signalling import ice_server_link
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": -1},
+        {"port": 70000},
+        {"size": 300},
+        {"fps": 0},
+        {"render_threads": 0},
+        {"max_calls": 0},
+        {"max_bitrate": 1000},
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        Settings(**wrong)
+
+
+@pytest.mark.parametrize("url", ["", "stun:", "http://example.org", 'stun:a"b', "stun:a\r\nx: y"])
+def test_what_is_no_ice_server_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):
+        IceServer(url)
+
+
+def test_a_turn_server_needs_credentials() -> None:
+    with pytest.raises(ValueError, match="credential"):
+        IceServer("turn:turn.example.org")
+
+
+def test_ice_servers_become_links() -> None:
+    assert ice_server_link(IceServer("stun:a.example")) == '<stun:a.example>; rel="ice-server"'
+    assert ice_server_link(IceServer("turn:a.example", "u", 'p"\\')) == (
+        '<turn:a.example>; rel="ice-server"; username="u"; credential="p\\"\\\\"; '
+        'credential-type="password"'
+    )
