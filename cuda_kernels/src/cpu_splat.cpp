@@ -6,19 +6,8 @@
 
 namespace {
 
-struct Visible {
-  uint64_t key;  // bits of the depth: positive floating point numbers sort like their bits
-  int id, tiles;
-};
-
-struct Scratch {
-  std::vector<Visible> visible, spare;
-  std::vector<Box> boxes;
-  std::vector<int> digits, cursor;
-  std::vector<float> grads;
-};
-
-uint64_t depth_bits(float z) {
+// Bits of a depth: those of positive floating point numbers sort as the numbers do.
+uint32_t depth_bits(float z) {
   uint32_t bits;
   std::memcpy(&bits, &z, sizeof bits);
   return bits;
@@ -30,16 +19,37 @@ uint64_t depth_bits(double z) {
   return bits;
 }
 
-// Stable radix sort. Depths of one scene share their leading bits, so that two passes do for single precision.
-void sort_by_depth(Scratch& s) {
-  size_t n = s.visible.size();
-  s.spare.resize(n);
-  uint64_t low = ~uint64_t(0), high = 0;
+int bit_length(uint32_t x) { return x ? 32 - __builtin_clz(x) : 0; }
+int bit_length(uint64_t x) { return x ? 64 - __builtin_clzll(x) : 0; }
+
+template <typename real>
+struct Scratch {
+  typedef decltype(depth_bits(real())) Key;
+  struct Visible {
+    Key key;
+    int id;
+  };
+  std::vector<Visible> visible, spare;
+  std::vector<Box> boxes;
+  std::vector<int> digits;
+  std::vector<int*> cursors;
+  std::vector<real> grads;
+  int64_t pairs;
+};
+
+// Stable radix sort of s.visible. Depths of one scene share their leading bits, so that in single precision two passes
+// usually do.
+template <typename real>
+void sort_by_depth(Scratch<real>& s) {
+  typedef typename Scratch<real>::Key Key;
+  typedef typename Scratch<real>::Visible Visible;
+  s.spare.resize(s.visible.size());
+  Key low = ~Key(0), high = 0;
   for (const Visible& v : s.visible) low = std::min(low, v.key), high = std::max(high, v.key);
-  int bits = n && high > low ? 64 - __builtin_clzll(high - low) : 0;
+  int bits = high > low ? bit_length(Key(high - low)) : 0;
   int passes = (bits + 11) / 12, width = passes ? (bits + passes - 1) / passes : 0;
+  const Key mask = (Key(1) << width) - 1;
   for (int pass = 0, shift = 0; pass < passes; ++pass, shift += width) {
-    uint64_t mask = (uint64_t(1) << width) - 1;
     s.digits.assign(size_t(mask) + 1, 0);
     for (const Visible& v : s.visible) ++s.digits[((v.key - low) >> shift) & mask];
     int sum = 0;
@@ -53,31 +63,59 @@ void sort_by_depth(Scratch& s) {
   }
 }
 
+struct TileBox {
+  int x0, y0, x1, y1;  // upper ends exclusive
+  explicit TileBox(Box b) : x0(b.x0 >> 2), y0(b.y0 >> 2), x1((b.x1 + 3) >> 2), y1((b.y1 + 3) >> 2) {}
+  int count() const { return (x1 - x0) * (y1 - y0); }
+};
+
+// Calls body(tile, 1) for the tiles of a box. Most boxes touch 1, 2 or 4 tiles, at random: those do without a branch,
+// and then body(spare, 0) stands for a tile that is not there.
 template <typename Body>
-inline void for_tiles(Box box, int tiles_x, const Body& body) {
-  int x0 = box.x0 >> 2, x1 = (box.x1 + 3) >> 2, y1 = (box.y1 + 3) >> 2;
-  for (int y = box.y0 >> 2; y < y1; ++y)
-    for (int x = x0; x < x1; ++x) body(y * tiles_x + x);
+inline void for_tiles(Box box, int tiles_x, int spare, const Body& body) {
+  TileBox t(box);
+  int wide = t.x1 - t.x0 - 1, high = t.y1 - t.y0 - 1, corner = t.y0 * tiles_x + t.x0;
+  if ((wide | high) <= 1) {
+    body(corner, 1);
+    body(wide ? corner + 1 : spare, wide);
+    body(high ? corner + tiles_x : spare, high);
+    body(wide & high ? corner + tiles_x + 1 : spare, wide & high);
+    return;
+  }
+  for (int y = t.y0; y < t.y1; ++y)
+    for (int x = t.x0; x < t.x1; ++x) body(y * tiles_x + x, 1);
 }
 
-// Lists, per tile, the Gaussians that touch it, front to back. Where they are more than `capacity`, the farthest
-// Gaussians are left out. Returns how many (Gaussian, tile) pairs there would be without a limit.
-int64_t bin(Scratch& s, Frame frame, int64_t capacity, int* starts, int* list) {
-  int64_t pairs = 0, kept = 0;
-  for (const Visible& v : s.visible) pairs += v.tiles;
-  if (pairs > capacity) {
+// Lists, per tile, the Gaussians that touch it, front to back. Where there are more pairs than `capacity`, the
+// farthest Gaussians are left out.
+template <typename real>
+void bin(Scratch<real>& s, Frame frame, int64_t capacity, int* starts, int* list) {
+  typedef typename Scratch<real>::Visible Visible;
+  int tiles = frame.tiles_x * frame.tiles_y;
+  if (s.pairs > capacity) {
     size_t n = 0;
-    while (n < s.visible.size() && kept + s.visible[n].tiles <= capacity) kept += s.visible[n++].tiles;
+    for (int64_t kept = 0; n < s.visible.size(); ++n)
+      if ((kept += TileBox(s.boxes[size_t(s.visible[n].id)]).count()) > capacity) break;
     s.visible.resize(n);
   }
-  int tiles = frame.tiles_x * frame.tiles_y;
-  std::fill(starts, starts + tiles + 1, 0);
-  for (const Visible& v : s.visible) for_tiles(s.boxes[size_t(v.id)], frame.tiles_x, [&](int t) { ++starts[t + 1]; });
-  for (int t = 0; t < tiles; ++t) starts[t + 1] += starts[t];
-  s.cursor.assign(starts, starts + tiles);
+  s.digits.assign(size_t(tiles) + 1, 0);
+  int* counts = s.digits.data();
   for (const Visible& v : s.visible)
-    for_tiles(s.boxes[size_t(v.id)], frame.tiles_x, [&](int t) { list[s.cursor[size_t(t)]++] = v.id; });
-  return pairs;
+    for_tiles(s.boxes[size_t(v.id)], frame.tiles_x, tiles, [&](int t, int one) { counts[t] += one; });
+  s.cursors.resize(size_t(tiles) + 1);
+  int nowhere;
+  s.cursors[size_t(tiles)] = &nowhere;
+  starts[0] = 0;
+  for (int t = 0; t < tiles; ++t) {
+    s.cursors[size_t(t)] = list + starts[t];
+    starts[t + 1] = starts[t] + counts[t];
+  }
+  int** cursors = s.cursors.data();
+  for (const Visible& v : s.visible)
+    for_tiles(s.boxes[size_t(v.id)], frame.tiles_x, tiles, [&](int t, int one) {
+      *cursors[t] = v.id;
+      cursors[t] += one;
+    });
 }
 
 Frame frame_of(int width, int height) { return Frame{width, height, (width + 15) / 16, (height + 15) / 16}; }
@@ -92,6 +130,29 @@ struct Batch {
   Camera<real> camera(int view) const { return camera_of(world_to_camera + 16 * view, K + 9 * view); }
 };
 
+// Projects the Gaussians of a view, and notes depths and boxes of those that are in the picture.
+template <typename real, int C>
+void project_view(const Batch<real>& b, int view, Frame frame, Splat<real, C>* splats, Scratch<real>& s) {
+  Camera<real> camera = b.camera(view);
+  size_t set = size_t(view / b.views_per_set) * size_t(b.n);
+  s.visible.resize(size_t(b.n));
+  s.boxes.resize(size_t(b.n));
+  s.pairs = 0;
+  size_t visible = 0;
+  int tiles[LANE_WIDTH(real)];
+  for (int i = 0; i < b.n; i += LANE_WIDTH(real)) {
+    project<real, C>(i, b.n, camera, frame, b.eps2d, b.near, b.means + 3 * set, b.axes + 6 * set, b.opacities + set,
+                     b.colors + C * set, splats, tiles);
+    for (int k = 0; k < LANE_WIDTH(real) && i + k < b.n; ++k) {
+      if (!tiles[k]) continue;
+      s.boxes[size_t(i + k)] = splats[i + k].box;
+      s.visible[visible++] = {depth_bits(splats[i + k].depth), i + k};
+      s.pairs += tiles[k];
+    }
+  }
+  s.visible.resize(visible);
+}
+
 template <typename real, int C>
 void forward(const Batch<real>& b, int threads, int64_t capacity, Splat<real, C>* splats, int* starts, int* list,
              int64_t* pairs, real* out) {
@@ -100,25 +161,17 @@ void forward(const Batch<real>& b, int threads, int64_t capacity, Splat<real, C>
   size_t n = size_t(b.n);
   int tile_threads = b.views() == 1 ? threads : 1;
   parallel_for(b.views(), threads, [&](int view) {
-    Camera<real> camera = b.camera(view);
-    size_t first = n * size_t(view / b.views_per_set);
     Splat<real, C>* own = splats + n * size_t(view);
-    Borrowed<Scratch> s;
-    s->visible.clear();
-    s->visible.reserve(n);
-    s->boxes.resize(n);
-    for (size_t i = 0; i < n; ++i) {
-      size_t j = first + i;
-      int count = project<real, C>(camera, frame, b.eps2d, b.near, b.means + 3 * j, b.axes + 6 * j, b.opacities[j],
-                                   b.colors + C * j, own + i);
-      if (!count) continue;
-      s->boxes[i] = own[i].box;
-      s->visible.push_back(Visible{depth_bits(own[i].depth), int(i), count});
-    }
-    sort_by_depth(*s.operator->());
     int* own_starts = starts + size_t(view) * size_t(tiles + 1);
     int* own_list = list + size_t(view) * size_t(capacity);
-    pairs[view] = bin(*s.operator->(), frame, capacity, own_starts, own_list);
+    {
+      Borrowed<Scratch<real>> borrowed;
+      Scratch<real>& s = *borrowed;
+      project_view<real, C>(b, view, frame, own, s);
+      sort_by_depth(s);
+      bin(s, frame, capacity, own_starts, own_list);
+      pairs[view] = s.pairs;
+    }
     real* picture = out + size_t(view) * (C + 2) * size_t(b.width) * size_t(b.height);
     parallel_for(tiles, tile_threads,
                  [&](int tile) { composite_forward<real, C>(tile, frame, own_starts, own_list, own, picture); });
@@ -134,8 +187,8 @@ void backward(const Batch<real>& b, int threads, int64_t capacity, const Splat<r
   size_t n = size_t(b.n), pixels = size_t(b.width) * size_t(b.height) * (C + 2);
   typedef SplatGrad<real, C> Grad;
   auto add_view = [&](int view, real* dmean, real* daxis, real* dopacity, real* dcolor) {
-    Borrowed<Scratch> s;
-    s->grads.assign(n * sizeof(Grad) / sizeof(float) + 16, 0.f);
+    Borrowed<Scratch<real>> s;
+    s->grads.assign(n * (sizeof(Grad) / sizeof(real)) + 16, real(0));
     Grad* grads = reinterpret_cast<Grad*>((reinterpret_cast<uintptr_t>(s->grads.data()) + 63) / 64 * 64);
     const Splat<real, C>* own = splats + n * size_t(view);
     for (int tile = 0; tile < tiles; ++tile)

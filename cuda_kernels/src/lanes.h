@@ -8,10 +8,14 @@
 //   LANES(lane)           the body runs for the lanes of that cell; lane is the first lane of the vector
 //   PerLane<real>         a value per pixel that lives through the kernel; at(state, cell, lane) reaches it
 //   COOPERATE(k, n)       the body runs once for each k < n, in any thread
+//   column_of(m, n, cell) of n <= BATCH masks of cells, which have the bit of `cell`: one bit each
+//   BITS(k, column)       the body runs for each k whose bit is set, in rising order
 //   SYNC()                barrier of the block: only in block-uniform control flow, never inside CELLS or LANES
 //   live_cells(state, l)  mask of the cells in which some lane of state is >= l; CUDA: only this thread's own
 //   ANY_IN_BLOCK(x)       whether x is non-zero in any thread of the block; a barrier on CUDA
 //   add_over_lanes(p, v)  *p += sum of v over all lanes; CUDA: the whole warp must arrive, and p is shared by blocks
+//
+// Kernels without tiles work on packs of LANE_WIDTH(real) items: one on CUDA, a vector of them on the CPU.
 #pragma once
 
 #define CELL_LANES 16
@@ -22,7 +26,10 @@
 
   #define DEVICE static __device__ __forceinline__
   #define SHARED __shared__
-  #define BATCH 128
+  #define LANE_WIDTH(real) 1
+  #define BATCH 32
+  #define BITS(k, column) \
+    for (unsigned rest_ = (column), k; rest_ && (k = unsigned(__ffs(int(rest_)) - 1), true); rest_ &= rest_ - 1)
   #define SYNC() __syncthreads()
   #define ANY_IN_BLOCK(x) __syncthreads_or(x)
   #define CELLS(cell, mask) if (unsigned cell = threadIdx.x / CELL_LANES; ((mask) >> cell) & 1u)
@@ -54,6 +61,16 @@ DEVICE real lane_y(unsigned lane) {
   return real(lane >> 2);
 }
 
+typedef unsigned Column;
+
+// A warp holds two cells; its 32 threads look at one mask each. The whole warp must arrive.
+DEVICE Column column_of(const unsigned short* masks, int n, unsigned cell) {
+  unsigned k = threadIdx.x % 32, mask = int(k) < n ? masks[k] : 0u;
+  unsigned even = __ballot_sync(0xFFFFFFFFu, (mask >> (cell & ~1u)) & 1u);
+  unsigned odd = __ballot_sync(0xFFFFFFFFu, (mask >> (cell | 1u)) & 1u);
+  return cell & 1u ? odd : even;
+}
+
 template <typename real>
 DEVICE unsigned live_cells(const PerLane<real>& state, real limit) {
   return state.value >= limit ? ALL_CELLS : 0u;
@@ -67,6 +84,23 @@ DEVICE void add_over_lanes(real* sum, real value) {
 
 DEVICE float exp2_of(float x) { return exp2f(x); }
 DEVICE double exp2_of(double x) { return exp2(x); }
+DEVICE float log2_of(float x) { return log2f(x); }
+DEVICE double log2_of(double x) { return log2(x); }
+DEVICE float sqrt_of(float x) { return sqrtf(x); }
+DEVICE double sqrt_of(double x) { return sqrt(x); }
+DEVICE float floor_of(float x) { return floorf(x); }
+DEVICE double floor_of(double x) { return floor(x); }
+
+template <typename real>
+DEVICE real lane_of(real v, int) {
+  return v;
+}
+
+// Item `first` of an array whose items lie `stride` apart.
+template <typename real>
+DEVICE real load_pack(const real* items, int stride, int first, int) {
+  return items[size_t(first) * stride];
+}
 
 // One pixel of a plane, or zero outside the picture.
 template <typename real>
@@ -83,19 +117,20 @@ DEVICE void store_pixel(real* plane, int x0, int y0, unsigned lane, int width, i
 
 #else
 
+  #ifdef __AVX512BW__
+    #include <immintrin.h>
+  #endif
   #include <cmath>
   #include <cstddef>
   #include <cstdint>
   #include <cstring>
 
-using std::ceil;
-using std::floor;
-using std::log2;
-using std::sqrt;
-
   #define DEVICE static inline __attribute__((always_inline))
   #define SHARED
-  #define BATCH 32
+  #define LANE_WIDTH(real) int(LanesOf<real>::width)
+  #define BATCH 64
+  #define BITS(k, column)                                                                                     \
+    for (uint64_t rest_ = (column), k; rest_ && (k = uint64_t(__builtin_ctzll(rest_)), true); rest_ &= rest_ - 1)
   #define SYNC()
   #define ANY_IN_BLOCK(x) (x)
   #define CELLS(cell, mask)                                                                             \
@@ -118,6 +153,7 @@ template <>
 struct LanesOf<float> {
   typedef float type __attribute__((vector_size(VECTOR_BYTES)));
   typedef uint32_t bits __attribute__((vector_size(VECTOR_BYTES)));
+  typedef int32_t integers __attribute__((vector_size(VECTOR_BYTES)));
   static constexpr unsigned width = VECTOR_BYTES / sizeof(float);
 };
 
@@ -157,6 +193,20 @@ DEVICE typename LanesOf<real>::type lane_y(unsigned lane) {
   return v;
 }
 
+typedef uint64_t Column;
+
+DEVICE Column column_of(const unsigned short* masks, int n, unsigned cell) {
+  Column column = 0;
+  #ifdef __AVX512BW__
+  const __m512i bit = _mm512_set1_epi16(short(1u << cell));
+  column = _mm512_test_epi16_mask(_mm512_loadu_si512(masks), bit) |
+           uint64_t(_mm512_test_epi16_mask(_mm512_loadu_si512(masks + 32), bit)) << 32;
+  #else
+  for (int k = 0; k < BATCH; ++k) column |= uint64_t((masks[k] >> cell) & 1u) << k;
+  #endif
+  return n < BATCH ? column & ((Column(1) << n) - 1) : column;
+}
+
 template <typename real>
 DEVICE unsigned live_cells(const PerLane<real>& state, real limit) {
   const real* values = reinterpret_cast<const real*>(state.value);
@@ -191,9 +241,53 @@ DEVICE LanesOf<float>::type exp2_of(LanesOf<float>::type x) {
   return (LanesOf<float>::type)((bits)p + ((bits)shifted << 23));
 }
 
-DEVICE LanesOf<double>::type exp2_of(LanesOf<double>::type x) {
-  for (unsigned k = 0; k < LanesOf<double>::width; ++k) x[k] = std::exp2(x[k]);
-  return x;
+// log2 of a positive normal number, relative error 2e-7: the mantissa through the series of the inverse tanh.
+DEVICE LanesOf<float>::type log2_of(LanesOf<float>::type x) {
+  typedef LanesOf<float>::bits bits;
+  bits b = (bits)x - 0x3F3504F3u;  // splits at sqrt(1/2), so that the mantissa lies around one
+  LanesOf<float>::type e = __builtin_convertvector((LanesOf<float>::integers)b >> 23, LanesOf<float>::type);
+  LanesOf<float>::type m = (LanesOf<float>::type)((b & 0x7FFFFFu) + 0x3F3504F3u);
+  LanesOf<float>::type s = (m - 1) / (m + 1), t = s * s;
+  LanesOf<float>::type p = 0.320598898f * t + 0.412198583f;
+  p = p * t + 0.577078016f;
+  p = p * t + 0.961796694f;
+  p = p * t + 2.88539008f;
+  return p * s + e;
+}
+
+// Functions of the standard library, lane by lane; the compiler makes one instruction of those that have one.
+  #define DEFINE_PER_LANE(name, function, real)                                       \
+    DEVICE LanesOf<real>::type name(LanesOf<real>::type x) {                          \
+      real lanes[LanesOf<real>::width];                                               \
+      std::memcpy(lanes, &x, sizeof x);                                               \
+      _Pragma("omp simd") for (unsigned k = 0; k < LanesOf<real>::width; ++k) lanes[k] = function(lanes[k]); \
+      std::memcpy(&x, lanes, sizeof x);                                               \
+      return x;                                                                       \
+    }
+DEFINE_PER_LANE(exp2_of, std::exp2, double)
+DEFINE_PER_LANE(log2_of, std::log2, double)
+DEFINE_PER_LANE(sqrt_of, std::sqrt, float)
+DEFINE_PER_LANE(sqrt_of, std::sqrt, double)
+DEFINE_PER_LANE(floor_of, std::floor, float)
+DEFINE_PER_LANE(floor_of, std::floor, double)
+DEVICE float sqrt_of(float x) { return std::sqrt(x); }
+DEVICE double sqrt_of(double x) { return std::sqrt(x); }
+
+template <typename V>
+DEVICE auto lane_of(const V& v, int k) {
+  return v[k];
+}
+
+// Items first .. first + width - 1 of an array whose items lie `stride` apart; of the last one repeats from n on.
+template <typename real>
+DEVICE typename LanesOf<real>::type load_pack(const real* items, int stride, int first, int n) {
+  typename LanesOf<real>::type v;
+  if (first + LANE_WIDTH(real) <= n)
+    for (int k = 0; k < LANE_WIDTH(real); ++k) v[k] = items[size_t(first + k) * size_t(stride)];
+  else
+    for (int k = 0; k < LANE_WIDTH(real); ++k)
+      v[k] = items[size_t(first + k < n ? first + k : n - 1) * size_t(stride)];
+  return v;
 }
 
 template <typename real>

@@ -45,6 +45,7 @@ class Borrowed {
   }
   Borrowed(const Borrowed&) = delete;
   Borrowed& operator=(const Borrowed&) = delete;
+  Scratch& operator*() { return *scratch_; }
   Scratch* operator->() { return scratch_.get(); }
 
  private:

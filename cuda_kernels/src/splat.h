@@ -59,18 +59,19 @@ DEVICE Camera<real> camera_of(const real* world_to_camera, const real* K) {
 }
 
 // A disc's centre and axes in camera space, the axes projected to the screen, and the inverse screen covariance.
-template <typename real>
+// T is one number, or the numbers of a pack of discs.
+template <typename T>
 struct Projected {
-  real x, y, z, iz, u, v;
-  real p[3], q[3];            // axes, camera space, metres
-  real px, py, qx, qy;        // axes on screen, pixels
-  real sxx, sxy, syy;         // screen covariance
-  real ixx, ixy, iyy;         // its inverse
+  T x, y, z, iz, u, v;
+  T p[3], q[3];         // axes, camera space, metres
+  T px, py, qx, qy;     // axes on screen, pixels
+  T sxx, syy;           // diagonal of the screen covariance
+  T ixx, ixy, iyy;      // its inverse
 };
 
-template <typename real>
-DEVICE Projected<real> project_disc(const Camera<real>& c, const real* mean, const real* axes, real eps2d) {
-  Projected<real> g;
+template <typename real, typename T>
+DEVICE Projected<T> project_disc(const Camera<real>& c, const T* mean, const T* axes, real eps2d) {
+  Projected<T> g;
   const real* r = c.r;
   g.x = r[0] * mean[0] + r[1] * mean[1] + r[2] * mean[2] + c.t[0];
   g.y = r[3] * mean[0] + r[4] * mean[1] + r[5] * mean[2] + c.t[1];
@@ -79,59 +80,69 @@ DEVICE Projected<real> project_disc(const Camera<real>& c, const real* mean, con
     g.p[k] = r[3 * k] * axes[0] + r[3 * k + 1] * axes[1] + r[3 * k + 2] * axes[2];
     g.q[k] = r[3 * k] * axes[3] + r[3 * k + 1] * axes[4] + r[3 * k + 2] * axes[5];
   }
-  g.iz = 1 / g.z;
-  real jx = c.fx * g.iz, jy = c.fy * g.iz, kx = g.x * g.iz, ky = g.y * g.iz;
+  g.iz = real(1) / g.z;
+  T jx = c.fx * g.iz, jy = c.fy * g.iz, kx = g.x * g.iz, ky = g.y * g.iz;
   g.u = c.fx * kx + c.cx;
   g.v = c.fy * ky + c.cy;
   g.px = jx * (g.p[0] - kx * g.p[2]), g.py = jy * (g.p[1] - ky * g.p[2]);
   g.qx = jx * (g.q[0] - kx * g.q[2]), g.qy = jy * (g.q[1] - ky * g.q[2]);
   g.sxx = g.px * g.px + g.qx * g.qx + eps2d;
-  g.sxy = g.px * g.py + g.qx * g.qy;
   g.syy = g.py * g.py + g.qy * g.qy + eps2d;
   // det = sxx syy - sxy^2, written so that a long thin disc does not cancel to nothing.
-  real cross = g.px * g.qy - g.py * g.qx;
-  real det = cross * cross + eps2d * (g.sxx + g.syy - eps2d);
-  real id = 1 / det;
-  g.ixx = g.syy * id, g.ixy = -g.sxy * id, g.iyy = g.sxx * id;
+  T cross = g.px * g.qy - g.py * g.qx;
+  T id = real(1) / (cross * cross + eps2d * (g.sxx + g.syy - eps2d));
+  g.ixx = g.syy * id, g.ixy = -(g.px * g.py + g.qx * g.qy) * id, g.iyy = g.sxx * id;
   return g;
 }
 
-// Writes splat i; returns the number of tiles it touches (0: not visible, and then only its box is written).
+// Projects the pack of discs that starts at item `first` of n. Writes their boxes, the splats of those that are in the
+// picture, and to tiles[] how many tiles each touches (0: not in the picture).
 template <typename real, int C>
-DEVICE int project(const Camera<real>& camera, Frame frame, real eps2d, real near, const real* mean, const real* axes,
-                   real opacity, const real* color, Splat<real, C>* out) {
-  out->box = Box{0, 0, 0, 0};
-  // Written so that NaN fails every test.
-  if (!(opacity >= real(MIN_ALPHA))) return 0;
-  Projected<real> g = project_disc(camera, mean, axes, eps2d);
-  if (!(g.z >= near)) return 0;
-  real peak = log2(opacity);
+DEVICE void project(int first, int n, const Camera<real>& camera, Frame frame, real eps2d, real near, const real* means,
+                    const real* axes, const real* opacities, const real* colors, Splat<real, C>* splats, int* tiles) {
+  typedef Lanes<real> V;
+  V mean[3], axis[6];
+  for (int k = 0; k < 3; ++k) mean[k] = load_pack(means + k, 3, first, n);
+  for (int k = 0; k < 6; ++k) axis[k] = load_pack(axes + k, 6, first, n);
+  V opacity = load_pack(opacities, 1, first, n);
+  Projected<V> g = project_disc(camera, mean, axis, eps2d);
+  V peak = log2_of(opacity);
   // Where alpha falls under 1/255; a thousandth of a pixel more, since the edge itself is decided per pixel.
-  real reach = real(2 * LN_2) * (peak - real(LOG2_MIN_ALPHA));
-  real ex = sqrt(reach * g.sxx) + real(1e-3), ey = sqrt(reach * g.syy) + real(1e-3);
-  real x0 = larger(ceil(g.u - ex - real(0.5)), real(0)), y0 = larger(ceil(g.v - ey - real(0.5)), real(0));
-  real x1 = smaller(floor(g.u + ex - real(0.5)), real(frame.width - 1));
-  real y1 = smaller(floor(g.v + ey - real(0.5)), real(frame.height - 1));
-  if (!(ex < real(1e18) && ey < real(1e18) && x0 <= x1 && y0 <= y1)) return 0;
-  Box box;
-  box.x0 = (unsigned short)(int(x0) >> 2), box.y0 = (unsigned short)(int(y0) >> 2);
-  box.x1 = (unsigned short)((int(x1) >> 2) + 1), box.y1 = (unsigned short)((int(y1) >> 2) + 1);
-  out->u = g.u, out->v = g.v;
-  out->xx = real(-0.5 * LOG2_E) * g.ixx, out->xy = real(-LOG2_E) * g.ixy, out->yy = real(-0.5 * LOG2_E) * g.iyy;
-  out->peak = peak;
-  out->depth = g.z;
-  out->box = box;
-  for (int c = 0; c < C; ++c) out->color[c] = color[c];
-  return (((box.x1 + 3) >> 2) - (box.x0 >> 2)) * (((box.y1 + 3) >> 2) - (box.y0 >> 2));
+  V reach = real(2 * LN_2) * (peak - real(LOG2_MIN_ALPHA));
+  V ex = sqrt_of(reach * g.sxx) + real(1e-3), ey = sqrt_of(reach * g.syy) + real(1e-3);
+  const V zero = V{}, right = zero + real(frame.width - 1), bottom = zero + real(frame.height - 1);
+  V x0 = larger(-floor_of(ex - g.u + real(0.5)), zero), x1 = smaller(floor_of(g.u + ex - real(0.5)), right);
+  V y0 = larger(-floor_of(ey - g.v + real(0.5)), zero), y1 = smaller(floor_of(g.v + ey - real(0.5)), bottom);
+  V xx = real(-0.5 * LOG2_E) * g.ixx, xy = real(-LOG2_E) * g.ixy, yy = real(-0.5 * LOG2_E) * g.iyy;
+  for (int k = 0; k < LANE_WIDTH(real) && first + k < n; ++k) {
+    Splat<real, C>& out = splats[first + k];
+    tiles[k] = 0;
+    out.box = Box{0, 0, 0, 0};
+    // Written so that NaN fails.
+    bool visible = lane_of(opacity, k) >= real(MIN_ALPHA) && lane_of(g.z, k) >= near &&
+                   lane_of(ex, k) < real(1e18) && lane_of(ey, k) < real(1e18) && lane_of(x0, k) <= lane_of(x1, k) &&
+                   lane_of(y0, k) <= lane_of(y1, k);
+    if (!visible) continue;
+    int bx0 = int(lane_of(x0, k)) >> 2, bx1 = (int(lane_of(x1, k)) >> 2) + 1;
+    int by0 = int(lane_of(y0, k)) >> 2, by1 = (int(lane_of(y1, k)) >> 2) + 1;
+    typedef unsigned short Cell;
+    out.box = Box{Cell(bx0), Cell(by0), Cell(bx1), Cell(by1)};
+    out.u = lane_of(g.u, k), out.v = lane_of(g.v, k);
+    out.xx = lane_of(xx, k), out.xy = lane_of(xy, k), out.yy = lane_of(yy, k);
+    out.peak = lane_of(peak, k);
+    out.depth = lane_of(g.z, k);
+    for (int c = 0; c < C; ++c) out.color[c] = colors[size_t(first + k) * C + c];
+    tiles[k] = (((bx1 + 3) >> 2) - (bx0 >> 2)) * (((by1 + 3) >> 2) - (by0 >> 2));
+  }
 }
 
 // The cells of tile (tx, ty) that a box covers, one bit each, row by row.
-DEVICE unsigned cells_of(Box box, int tx, int ty) {
+DEVICE unsigned short cells_of(Box box, int tx, int ty) {
   int x0 = larger(int(box.x0) - 4 * tx, 0), x1 = smaller(int(box.x1) - 4 * tx, 4);
   int y0 = larger(int(box.y0) - 4 * ty, 0), y1 = smaller(int(box.y1) - 4 * ty, 4);
   unsigned columns = (1u << x1) - (1u << x0);
   unsigned rows = ((1u << 4 * y1) - (1u << 4 * y0)) & 0x1111u;
-  return columns * rows;
+  return (unsigned short)(columns * rows);
 }
 
 // log2(alpha) before the cap, for the lanes of a cell whose corner lies at (-u, -v) from the centre.
@@ -146,6 +157,7 @@ DEVICE void composite_forward(int tile, Frame frame, const int* starts, const in
                               real* out) {
   typedef Lanes<real> V;
   SHARED Splat<real, C> batch[BATCH];
+  SHARED unsigned short masks[BATCH];
   PerLane<real> seen, depth, color[C];
   const V zero = V{} ;
   int tx = tile % frame.tiles_x, ty = tile / frame.tiles_x;
@@ -158,26 +170,32 @@ DEVICE void composite_forward(int tile, Frame frame, const int* starts, const in
   int end = starts[tile + 1];
   for (int base = starts[tile]; base < end; base += BATCH) {
     int n = smaller(BATCH, end - base);
-    COOPERATE(k, n) batch[k] = splats[list[base + k]];
+    COOPERATE(k, n) {
+      batch[k] = splats[list[base + k]];
+      masks[k] = cells_of(batch[k].box, tx, ty);
+    }
     SYNC();
-    for (int k = 0; k < n; ++k) {
-      const Splat<real, C>& g = batch[k];
-      unsigned mask = cells_of(g.box, tx, ty) & live;
-      CELLS(cell, mask) {
-        real ox = real(16 * tx + 4 * int(cell & 3)) + real(0.5) - g.u;
-        real oy = real(16 * ty + 4 * int(cell >> 2)) + real(0.5) - g.v;
-        LANES(lane) {
-          V dx = lane_x<real>(lane) + ox, dy = lane_y<real>(lane) + oy;
-          V power = log2_alpha<real>(g, dx, dy);
-          V& T = at(seen, cell, lane);
+    CELLS(cell, ALL_CELLS) {
+      Column column = column_of(masks, n, cell);
+      if (!((live >> cell) & 1u)) column = 0;
+      real ox = real(16 * tx + 4 * int(cell & 3)) + real(0.5), oy = real(16 * ty + 4 * int(cell >> 2)) + real(0.5);
+      LANES(lane) {
+        V x = lane_x<real>(lane) + ox, y = lane_y<real>(lane) + oy;
+        V T = at(seen, cell, lane), sdepth = at(depth, cell, lane), scolor[C];
+        for (int c = 0; c < C; ++c) scolor[c] = at(color[c], cell, lane);
+        BITS(k, column) {
+          const Splat<real, C>& g = batch[k];
+          V power = log2_alpha<real>(g, x - g.u, y - g.v);
           V alpha = exp2_of(power);
           alpha = alpha < real(MAX_ALPHA) ? alpha : zero + real(MAX_ALPHA);
           alpha = power >= real(LOG2_MIN_ALPHA) ? alpha : zero;
           V w = T >= real(SEEN_LIMIT) ? T * alpha : zero;
-          for (int c = 0; c < C; ++c) at(color[c], cell, lane) += w * g.color[c];
-          at(depth, cell, lane) += w * g.depth;
+          for (int c = 0; c < C; ++c) scolor[c] += w * g.color[c];
+          sdepth += w * g.depth;
           T -= w;
         }
+        at(seen, cell, lane) = T, at(depth, cell, lane) = sdepth;
+        for (int c = 0; c < C; ++c) at(color[c], cell, lane) = scolor[c];
       }
     }
     live = live_cells(seen, real(SEEN_LIMIT));
@@ -200,6 +218,7 @@ DEVICE void composite_backward(int tile, Frame frame, const int* starts, const i
                                const real* out, const real* dout, SplatGrad<real, C>* grads) {
   typedef Lanes<real> V;
   SHARED Splat<real, C> batch[BATCH];
+  SHARED unsigned short masks[BATCH];
   SHARED int ids[BATCH];
   PerLane<real> seen, behind, dalpha, ddepth, dcolor[C];
   const V zero = V{};
@@ -225,11 +244,12 @@ DEVICE void composite_backward(int tile, Frame frame, const int* starts, const i
     COOPERATE(k, n) {
       ids[k] = list[base + k];
       batch[k] = splats[ids[k]];
+      masks[k] = cells_of(batch[k].box, tx, ty);
     }
     SYNC();
     for (int k = 0; k < n; ++k) {
       const Splat<real, C>& g = batch[k];
-      unsigned mask = cells_of(g.box, tx, ty) & live;
+      unsigned mask = masks[k] & live;
       V m = zero, mx = zero, my = zero, mxx = zero, mxy = zero, myy = zero, sdepth = zero, scolor[C];
       for (int c = 0; c < C; ++c) scolor[c] = zero;
       CELLS(cell, mask) {
@@ -276,7 +296,7 @@ DEVICE void project_backward(const Camera<real>& camera, real eps2d, const real*
                              Box box, const SplatGrad<real, C>& grad, real* dmean, real* daxes, real* dopacity,
                              real* dcolor) {
   if (box.x1 == 0) return;
-  Projected<real> g = project_disc(camera, mean, axes, eps2d);
+  Projected<real> g = project_disc<real, real>(camera, mean, axes, eps2d);
   *dopacity += grad.m / opacity;
   for (int c = 0; c < C; ++c) dcolor[c] += grad.color[c];
   real du = g.ixx * grad.mx + g.ixy * grad.my, dv = g.ixy * grad.mx + g.iyy * grad.my;
