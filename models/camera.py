@@ -91,8 +91,8 @@ def viewpoint_camera(
         dtype=torch.float64,
     )
     if viewpoint.roll:
-        # The picture turns about its own centre: the camera about its axis, and with it the principal
-        # point, which an off-axis window has elsewhere.
+        # The picture turns about its own centre: the camera about its axis, and with it the
+        # principal point, which an off-axis window has elsewhere.
         roll = math.radians(viewpoint.roll)
         s, c = math.sin(roll), math.cos(roll)
         turn = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)

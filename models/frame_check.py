@@ -1,0 +1,258 @@
+"""Whether a frame is fit to make an avatar from, and in words what to do when it is not.
+
+Left and right in the words are the caller's own: in the picture of a camera, which does not mirror,
+a caller who turns to their own left turns towards the right of the picture. A mirrored preview
+changes nothing: there too the caller's own left is the side to turn to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from models.face_models import Affine, Face, Floats, Mesh, Picture, mapped, sample
+from models.head_pose import HeadPose
+
+MEASURE_SIZE = 128
+"""Side of the portrait in which light and sharpness are measured, pixels."""
+EYE_DISTANCE = 57.0
+"""Pixels between the eyes in a portrait of 256."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a frame must keep to. Luminance is 0..1; the measures are those of `_Face`."""
+
+    yaw: float  # degrees to either side
+    pitch: float
+    roll: float
+    eye_distance: float  # pixels between the eyes at least; a portrait shows 57
+    outside: float  # part of the head that may be beyond the picture's edge
+    light: float  # luminance that the brighter parts of the face must reach
+    burnt: float  # part of the face that may be white
+    contrast: float  # luminance between the darker and the brighter parts at least
+    colour: float  # mean spread between red, green and blue at least
+    detail: float
+    eyes: float  # opening of the eyes over their width at least
+
+
+LIVE = Limits(12, 18, 15, 32, 0.08, 0.22, 0.25, 0.10, 0.015, 0.30, 0.17)
+STILL = Limits(25, 28, 40, 24, 0.30, 0.08, 0.60, 0.04, 0.0, 0.12, 0.0)
+
+
+@dataclass(frozen=True)
+class FrameCheck:
+    """What is to say of a frame.
+
+    Args:
+        fit: an avatar can be made from it.
+        code: "ok", or the first thing that is wrong: no_face, two_faces, too_small, off_frame,
+            turned_left, turned_right (the way to turn), chin_up, chin_down (the way to move it),
+            tilted, dark, bright, flat, grey, blurred, eyes_closed; for a given picture turned
+            stands for all that is about the pose.
+        reason: one or two sentences that say what is wrong and what to do; empty when fit.
+        yaw: degrees, > 0 when the caller has turned to their own right; see `HeadPose`. 0 without
+            a face, as all that follows.
+        pitch: degrees, > 0 when the face points down.
+        roll: degrees, > 0 when the head is tilted clockwise in the picture.
+        box: left, top, width, height of the largest face, pixels; None without a face.
+        eye_distance: pixels between the eyes, as it would be from the front.
+    """
+
+    fit: bool
+    code: str
+    reason: str
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    box: tuple[float, float, float, float] | None = None
+    eye_distance: float = 0.0
+
+
+_LIVE_WORDS = {
+    "no_face": "I can't see your face. Sit in front of the camera, with light on your face.",
+    "two_faces": "I can see {count} faces. Please be alone in the picture.",
+    "too_small": "Come closer to the camera.",
+    "off_frame": "Part of your head is outside the picture. Move to its middle, or further back.",
+    "turned_left": "Turn a little to the left.",
+    "turned_right": "Turn a little to the right.",
+    "chin_up": "Lift your chin a little, or lower the camera.",
+    "chin_down": "Lower your chin a little, or raise the camera.",
+    "tilted": "Hold your head upright.",
+    "dark": "Your face is too dark. More light from the front, please.",
+    "bright": "Your face is too bright. Less light on it, please.",
+    "flat": "The picture has too little contrast. Wipe the lens, or change the light.",
+    "grey": "The picture has no colour. More light, or the camera's colour mode, please.",
+    "blurred": "The picture is blurred. Hold still, or wipe the lens.",
+    "eyes_closed": "Open your eyes and look at the camera.",
+}
+_STILL_WORDS = {
+    "no_face": "There is no face in the picture. Choose a portrait in which the face is seen.",
+    "two_faces": "There are {count} faces in the picture. "
+    "Choose one with a single face, or cut the others off.",
+    "too_small": "The face is too small: {eyes:.0f} pixels between the eyes, needs {needed:.0f}. "
+    "Choose a picture taken from nearer, or a larger one.",
+    "off_frame": "Part of the head is cut off by the edge of the picture. "
+    "Choose one with the whole head.",
+    "turned": "The face is turned by {angle:.0f} degrees {way}, at most {needed:.0f} will do. "
+    "Choose a picture in which it looks at the camera.",
+    "dark": "The face is too dark. Choose a picture with light on the face.",
+    "bright": "The face is burnt out to white. Choose a picture with less light on it.",
+    "flat": "The face has too little contrast. Choose a clearer picture.",
+    "blurred": "The face is blurred. Choose a sharper picture.",
+}
+
+
+def judge(
+    picture: Picture,
+    faces: Sequence[Face],
+    mesh: Mesh | None,
+    pose: HeadPose | None,
+    crop: Affine | None,
+    strict: bool,
+) -> FrameCheck:
+    """Say whether a frame is fit.
+
+    Args:
+        picture: [H, W, 3]
+        faces: those that count, largest first.
+        mesh: landmarks of the largest; None without a face, as the next two.
+        pose: of the largest.
+        crop: picture pixels to pixels of a portrait of side `MEASURE_SIZE`. [3, 3]
+        strict: see `PortraitFinder.check`.
+    """
+    words = _LIVE_WORDS if strict else _STILL_WORDS
+    if mesh is None or pose is None or crop is None:
+        return FrameCheck(False, "no_face", words["no_face"])
+    flat = mesh.points[:, :2]
+    (left, top), (right, bottom) = flat.min(0).tolist(), flat.max(0).tolist()
+    eye_distance = EYE_DISTANCE * MEASURE_SIZE / 256 / _scale(crop, flat.mean(0))
+    problems = _problems(picture, faces, mesh, pose, crop, eye_distance, strict)
+    code, values = next(problems, ("ok", {}))
+    return FrameCheck(
+        fit=code == "ok",
+        code=code,
+        reason=words[code].format(**values) if code != "ok" else "",
+        yaw=pose.yaw,
+        pitch=pose.pitch,
+        roll=pose.roll,
+        box=(left, top, right - left, bottom - top),
+        eye_distance=eye_distance,
+    )
+
+
+def _problems(
+    picture: Picture,
+    faces: Sequence[Face],
+    mesh: Mesh,
+    pose: HeadPose,
+    crop: Affine,
+    eye_distance: float,
+    strict: bool,
+) -> Iterator[tuple[str, dict[str, float | str]]]:
+    """What is wrong, most important first, as code and values for the words."""
+    limits = LIVE if strict else STILL
+    if len(faces) > 1:
+        yield "two_faces", {"count": len(faces)}
+    if eye_distance < limits.eye_distance:
+        yield "too_small", {"eyes": eye_distance, "needed": limits.eye_distance}
+    if _outside(picture, crop) > limits.outside:
+        yield "off_frame", {}
+    for angle, limit, more, less, way in (
+        (pose.yaw, limits.yaw, "turned_left", "turned_right", "to the side"),
+        (pose.pitch, limits.pitch, "chin_up", "chin_down", "up or down"),
+        (pose.roll, limits.roll, "tilted", "tilted", "in the picture"),
+    ):
+        if abs(angle) > limit:
+            code = (more if angle > 0 else less) if strict else "turned"
+            yield code, {"angle": abs(angle), "way": way, "needed": limit}
+
+    face = _measure(picture, mesh, crop)
+    if face.light < limits.light:
+        yield "dark", {}
+    if face.burnt > limits.burnt:
+        yield "bright", {}
+    if face.contrast < limits.contrast:
+        yield "flat", {}
+    if face.colour < limits.colour:
+        yield "grey", {}
+    if face.detail < limits.detail:
+        yield "blurred", {}
+    if face.eyes < limits.eyes:
+        yield "eyes_closed", {}
+
+
+@dataclass(frozen=True)
+class _Face:
+    """Measures of a face in the portrait; luminance is 0..1."""
+
+    light: float  # of the brighter parts
+    burnt: float  # part that is white
+    contrast: float  # between the darker and the brighter parts
+    colour: float  # mean spread between red, green and blue
+    detail: float  # of the finest structure, over the spread of the luminance
+    eyes: float  # opening of the wider eye over its width
+
+
+def _measure(picture: Picture, mesh: Mesh, crop: Affine) -> _Face:
+    portrait = sample(picture, crop, MEASURE_SIZE)
+    points = mapped(crop, mesh.points[:, :2])
+    face = np.zeros(portrait.shape[:2], np.uint8)
+    cv2.fillConvexPoly(face, cv2.convexHull(np.round(points - 0.5).astype(np.int32)), 1)
+    inside = cv2.erode(face, np.ones((5, 5), np.uint8)) > 0
+    if not inside.any():  # a face of landmarks that are all over the place
+        return _Face(0, 0, 0, 0, 0, 0)
+    grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    skin = grey[inside]
+    darker, brighter = np.percentile(skin, [5, 95])
+    colours = portrait[inside].astype(np.float32) / 255
+    # Second differences, across and down apart: a moving face is blurred in one direction only.
+    finest = [
+        np.percentile(np.abs(cv2.filter2D(grey, cv2.CV_32F, kernel))[inside], 95)
+        for kernel in (_ACROSS, _ACROSS.T)
+    ]
+    return _Face(
+        light=float(brighter),
+        burnt=float((skin > 0.97).mean()),
+        contrast=float(brighter - darker),
+        colour=float((colours.max(1) - colours.min(1)).mean()),
+        detail=float(min(finest) / max(float(skin.std()), 1e-3)),
+        eyes=max(_opening(mesh.points, eye) for eye in _EYES),
+    )
+
+
+_ACROSS = np.array([[1.0, -2.0, 1.0]])
+# Corners, then upper and lower lid at three places.
+_EYES = (
+    ((33, 133), ((160, 144), (159, 145), (158, 153))),
+    ((263, 362), ((387, 373), (386, 374), (385, 380))),
+)
+
+
+def _opening(points: Floats, eye: tuple[tuple[int, int], tuple[tuple[int, int], ...]]) -> float:
+    """Mean distance of the lids over the width of the eye, in 3D so that a turn does not matter."""
+    (outer, inner), lids = eye
+    heights = [np.linalg.norm(points[a] - points[b]) for a, b in lids]
+    return float(np.mean(heights) / np.linalg.norm(points[outer] - points[inner]))
+
+
+def _outside(picture: Picture, crop: Affine) -> float:
+    """Part of the head, an ellipse in the portrait, that lies beyond the picture's edge."""
+    angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    rings = [r * np.c_[np.cos(angles), np.sin(angles)] for r in (0.5, 0.75, 1.0)]
+    unit = MEASURE_SIZE / 256
+    head = np.concatenate(rings) * [62 * unit, 92 * unit] + [128 * unit, 118 * unit]
+    x, y = mapped(np.linalg.inv(crop), head.astype(np.float32)).T
+    height, width = picture.shape[:2]
+    return float(np.mean((x < 0) | (y < 0) | (x > width) | (y > height)))
+
+
+def _scale(crop: Affine, at: Floats) -> float:
+    """Portrait pixels per picture pixel at a point of the picture."""
+    step = np.array([[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]], np.float32)
+    right, left, down, up = mapped(crop, at + step).astype(np.float64)
+    (a, b), (c, d) = right - left, down - up
+    return float(np.sqrt(abs(a * d - b * c)))

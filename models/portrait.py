@@ -1,0 +1,193 @@
+"""From a picture to the lifter's input: find the one face, say what is wrong with it, cut it out.
+
+The portrait is what a virtual camera sees that stands where the real one stood, but is turned to
+the middle of the head, rolled so that the head is upright, and zoomed so that the head has the size
+that it has for the nominal portrait camera (`models.camera`) at 0.75 m. Only a homography of the
+picture is needed for that. The true distance stays unknown: from nearer than 0.75 m a face has
+stronger perspective (a larger nose) than the lifter takes it for, from further away weaker.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.camera import NOMINAL_DISTANCE, focal_pixels
+from models.errors import PortraitError
+from models.face_models import (
+    Affine,
+    Face,
+    FaceDetector,
+    FaceMesh,
+    Mesh,
+    PersonSegmenter,
+    Picture,
+    mapped,
+    sample,
+)
+from models.frame_check import MEASURE_SIZE, FrameCheck, judge
+from models.head_pose import HeadPose, fit_head_pose, look_at
+from models.person_mask import person_mask
+
+SIZE = 256
+"""Side of a portrait, pixels."""
+SECOND_FACE = 0.5
+"""A face of this part of the largest face's size counts as a second person."""
+EYES = np.array([0.0, -0.034, -0.0705])
+"""Middle between the eyes in head space, metres, as the face mesh sees it."""
+SHAPE_DOUBT = 0.5
+"""People's faces lean differently by some degrees, which looks like pitch. So the eyes' height in
+the portrait follows the measured pitch only in part."""
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """A head as the nominal portrait camera would see it.
+
+    Args:
+        image: sRGB 0..1. [3, 256, 256]
+        mask: the person, 0..1; 0 beyond the edge of the picture. [1, 256, 256]
+        distance: metres from the virtual camera to the middle of the head. Nominal: the lifter's
+            intrinsics are fixed, so it is the zoom that is chosen, see the module's text.
+        head_from_camera: from the virtual camera's frame to head space, whose axes are those of
+            the virtual camera before it was rolled: seen from the nominal portrait camera, the
+            head is tilted as in the picture. [4, 4]
+        crop: picture pixels to portrait pixels, centres at +0.5, float64. [3, 3]
+        check: what was measured.
+    """
+
+    image: Tensor
+    mask: Tensor
+    distance: float
+    head_from_camera: Tensor
+    crop: Tensor
+    check: FrameCheck
+
+
+class PortraitFinder:
+    """Finds the face in a picture. May be shared by threads: it does one picture at a time.
+
+    Args:
+        field_of_view: degrees that the longer side of a picture is taken to span; 60 is usual for
+            a webcam. It decides little: how the perspective of a face far from the middle of the
+            picture is undone.
+
+    Raises:
+        SetupError: the face models are not installed; the message holds the command.
+    """
+
+    def __init__(self, field_of_view: float = 60.0) -> None:
+        # One thread: cv2's own pool would fight with the renderer's threads for the cores, and
+        # networks this small gain little from it.
+        cv2.setNumThreads(1)
+        self._detector, self._mesh = FaceDetector(), FaceMesh()
+        self._segmenter = PersonSegmenter()
+        self._focal = 0.5 / np.tan(np.radians(0.5 * field_of_view))
+        self._lock = threading.Lock()
+
+    def check(self, picture: Picture, strict: bool = True) -> FrameCheck:
+        """Say whether a picture is fit to make an avatar from, and if not, what to do about it.
+
+        Args:
+            picture: RGB uint8. [H, W, 3]
+            strict: True for a live camera, where a better frame can be had by asking for it, in
+                words for the person before it. False for a picture that is given: only what makes
+                an avatar impossible is refused, in words for someone who chooses a picture.
+        """
+        with self._lock:
+            return self._examine(_picture(picture), strict)[0]
+
+    def portrait(self, picture: Picture, strict: bool = True) -> Portrait:
+        """Cut the portrait out of a picture.
+
+        Args:
+            picture: RGB uint8. [H, W, 3]
+            strict: as for `check`.
+
+        Raises:
+            PortraitError: the picture is not fit; `code` and the reason are those of `check`.
+        """
+        picture = _picture(picture)
+        with self._lock:
+            check, mesh, pose = self._examine(picture, strict)
+            if not check.fit or mesh is None or pose is None:
+                raise PortraitError(check.reason, check.code)
+            crop = self._crop(picture, pose, SIZE)
+            outline = mapped(crop, mesh.points[:, :2])
+            mask = person_mask(self._segmenter, picture, crop, SIZE, outline)
+        image = sample(picture, crop, SIZE)
+        return Portrait(
+            image=torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255),
+            mask=torch.from_numpy(mask)[None],
+            distance=NOMINAL_DISTANCE,
+            head_from_camera=_head_from_camera(pose.roll),
+            crop=torch.from_numpy(crop),
+            check=check,
+        )
+
+    def _examine(
+        self, picture: Picture, strict: bool
+    ) -> tuple[FrameCheck, Mesh | None, HeadPose | None]:
+        faces = self._faces(picture, levels=2 if strict else 4)
+        if not faces:
+            return judge(picture, [], None, None, None, strict), None, None
+        mesh = self._mesh.refine(picture, faces[0][1])
+        pose = fit_head_pose(mesh.points, self._intrinsics(picture))
+        crop = self._crop(picture, pose, MEASURE_SIZE)
+        return judge(picture, [f for f, _ in faces], mesh, pose, crop, strict), mesh, pose
+
+    def _faces(self, picture: Picture, levels: int) -> list[tuple[Face, Mesh]]:
+        """Faces that count, largest first; what the mesh does not take for a face is left out."""
+        found: list[tuple[Face, Mesh]] = []
+        for face in self._detector(picture, levels)[:6]:
+            mesh = self._mesh.first(picture, face)
+            if mesh.presence < FaceMesh.PRESENCE:
+                continue
+            middle = mesh.points[:, :2].mean(0)
+            # A box that is far off can slide to a face that has been found already.
+            if all(np.abs(middle - m.points[:, :2].mean(0)).max() > 0.3 * f.size for f, m in found):
+                found.append((face, mesh))
+        found.sort(key=lambda pair: -pair[0].size)
+        return [pair for pair in found if pair[0].size >= SECOND_FACE * found[0][0].size]
+
+    def _intrinsics(self, picture: Picture) -> Affine:
+        height, width = picture.shape[:2]
+        focal = self._focal * max(height, width)
+        return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+
+    def _crop(self, picture: Picture, pose: HeadPose, size: int) -> Affine:
+        """Picture pixels to pixels of the virtual camera. [3, 3]"""
+        lean = np.radians(SHAPE_DOUBT * pose.pitch)
+        c, s = np.cos(lean), np.sin(lean)
+        doubted = pose.rotation @ np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
+        middle = pose.position + (pose.rotation - doubted) @ EYES
+        distance = float(np.linalg.norm(middle))
+        focal = focal_pixels(size) / NOMINAL_DISTANCE * distance
+        virtual = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
+        roll = np.radians(-pose.roll)
+        upright = np.array(
+            [[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]]
+        )
+        turn = upright @ look_at(middle)
+        return np.asarray(virtual @ turn @ np.linalg.inv(self._intrinsics(picture)))
+
+
+def _head_from_camera(roll: float) -> Tensor:
+    """Undo the virtual camera's roll and step back to the middle of the head. [4, 4]"""
+    angle = np.radians(roll)
+    c, s = np.cos(angle), np.sin(angle)
+    return torch.tensor(
+        [[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, -NOMINAL_DISTANCE], [0, 0, 0, 1]],
+        dtype=torch.float32,
+    )
+
+
+def _picture(picture: Picture) -> Picture:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"expected RGB uint8 [H, W, 3], got {picture.dtype} {picture.shape}")
+    return picture
