@@ -67,7 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for names that can be none, as "a..b"
         raise PortError(f"{host!r} is no address to listen on. Give --host 127.0.0.1.") from error
     listener = socket.socket(family, kind, protocol)
     try:

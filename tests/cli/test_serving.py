@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from stream import cli
+from stream.serving import PortError, address_of, greeting, listen
+
+
+def test_listens_where_it_is_told() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname(), timeout=5) as client:
+            assert client.getpeername() == listener.getsockname()
+
+
+def test_a_taken_port_shows_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert cli.main(["serve", "--port", str(port)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        f"visavis: Cannot listen on 127.0.0.1 port {port}: address already in use."
+        " Choose another with --port or --host.\n"
+    )
+
+
+def test_an_address_of_another_machine() -> None:
+    with pytest.raises(PortError, match="cannot assign requested address"):
+        listen("203.0.113.7", 8080)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://localhost:8080"),
+        ("0.0.0.0", "http://localhost:8080"),
+        ("::", "http://localhost:8080"),
+        ("192.0.2.1", "http://192.0.2.1:8080"),
+        ("2001:db8::1", "http://[2001:db8::1]:8080"),
+    ],
+)
+def test_the_address_to_open(host: str, address: str) -> None:
+    assert address_of(host, 8080) == address
+
+
+def test_the_greeting_names_what_to_open() -> None:
+    plain = greeting("http://localhost:8080", "127.0.0.1", "cpu", demo=False)
+    assert "http://localhost:8080\n" in plain and "/c/demo" not in plain and "https" not in plain
+    demo = greeting("http://localhost:8080", "127.0.0.1", "cpu", demo=True)
+    assert "http://localhost:8080/c/demo" in demo
+    assert "https" in greeting("http://192.0.2.1:8080", "192.0.2.1", "cpu", demo=False)
