@@ -101,18 +101,22 @@ def sample(picture: Picture, to_crop: Affine, size: int) -> Picture:
     # more than about one and a half, so read a finer grid and average.
     scale = np.sqrt(abs(np.linalg.det(_jacobian(to_crop, size))))
     fine = int(np.clip(np.ceil(0.67 / max(scale, 1e-6)), 1, 16))
-    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    # cv2 counts pixel centres from 0.
-    centred = np.linalg.inv(half) @ np.diag([fine, fine, 1.0]) @ to_crop @ half
+    finer = np.diag([fine, fine, 1.0]) @ to_crop
     crop = cv2.warpPerspective(
-        picture, centred, (size * fine, size * fine), borderMode=cv2.BORDER_REPLICATE
+        picture, centred(finer), (size * fine, size * fine), borderMode=cv2.BORDER_REPLICATE
     )
     if fine > 1:
         crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(crop, np.uint8)
 
 
-def mapped(homography: Affine, points: Floats) -> Floats:
+def centred(homography: Affine) -> Affine:
+    """The same map for cv2, which counts pixel centres from 0. [3, 3]"""
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    return np.asarray(np.linalg.inv(half) @ homography @ half)
+
+
+def mapped(homography: Affine, points: Floats | Affine) -> Floats:
     """Points after a homography. [N, 2] -> [N, 2]"""
     ends = np.c_[points, np.ones(len(points))] @ homography.T
     return np.asarray(ends[:, :2] / ends[:, 2:], np.float32)

@@ -245,7 +245,7 @@ def _outside(picture: Picture, crop: Affine) -> float:
     rings = [r * np.c_[np.cos(angles), np.sin(angles)] for r in (0.5, 0.75, 1.0)]
     unit = MEASURE_SIZE / 256
     head = np.concatenate(rings) * [62 * unit, 92 * unit] + [128 * unit, 118 * unit]
-    x, y = mapped(np.linalg.inv(crop), head.astype(np.float32)).T
+    x, y = mapped(np.asarray(np.linalg.inv(crop), np.float64), head).T
     height, width = picture.shape[:2]
     return float(np.mean((x < 0) | (y < 0) | (x > width) | (y > height)))
 
