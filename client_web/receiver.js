@@ -95,6 +95,7 @@ function wait(seconds) {
 
 /** The connection broke or could not be made: tries again after 1, 2 and 4 seconds, then leaves it to the user. */
 function lost(error) {
+  if (page.dataset.state === "live") keepStill();
   session?.close();
   session = null;
   clearTimeout(timer);
@@ -168,6 +169,12 @@ function onPicture(_, picture) {
 
 if ("requestVideoFrameCallback" in video) video.requestVideoFrameCallback(onPicture);
 else video.addEventListener("playing", () => onPicture(0, { presentedFrames: 0 }));
+
+function keepStill() {
+  const { videoWidth: width, videoHeight: height } = video;
+  Object.assign($("still"), { width, height });
+  if (width) $("still").getContext("2d").drawImage(video, 0, 0);
+}
 
 /** The stage around the square picture takes the colour of the picture's upper corners, so that no frame is seen. */
 const corner = document.createElement("canvas");

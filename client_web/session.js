@@ -77,7 +77,7 @@ function fragment(pc, candidates) {
 
 /**
  * Events: "message" (detail: one parsed message of the `control` channel), "open" (the control channel is open),
- * "lost" (the connection broke; close() has been called), "rtt" (detail: milliseconds).
+ * "lost" (the connection broke and is about to be closed), "rtt" (detail: milliseconds).
  */
 export class Session extends EventTarget {
   #resource = null;
@@ -158,8 +158,8 @@ export class Session extends EventTarget {
 
   #lose() {
     if (this.#closed) return;
+    this.dispatchEvent(new CustomEvent("lost")); // before closing: the last picture can still be kept
     this.close();
-    this.dispatchEvent(new CustomEvent("lost"));
   }
 
   #trickle(candidate) {
