@@ -170,7 +170,9 @@ def to_gaussians(
     distance = distance.view(-1, 1, 1, 1)
     tan = math.tan(HALF_FOV)
     front = layers.front[:, :, phase[0] :: stride, phase[1] :: stride]
-    picture = image if stride == 1 else binomial_blur(image)[:, :, phase[0] :: stride, phase[1] :: stride]
+    picture = (
+        image if stride == 1 else binomial_blur(image)[:, :, phase[0] :: stride, phase[1] :: stride]
+    )
     rays = pixel_grid(size, stride, phase, image) * tan
     step = 2 * tan * stride / size
     depth = distance + 0.08 * front[:, :1]
@@ -182,7 +184,9 @@ def to_gaussians(
     seen = (distance + 0.08 * F.avg_pool2d(layers.front[:, :1], 2)).detach()
     behind = seen + 0.01 + 0.05 * F.softplus(layers.back[:, :1])
     offset = torch.tanh(0.5 * layers.back[:, 1:3]) * 0.06
-    groups.append(_layer(layers.back, behind, offset, rays, 4 * tan / size, half, scale=0.8, color=1.0))
+    groups.append(
+        _layer(layers.back, behind, offset, rays, 4 * tan / size, half, scale=0.8, color=1.0)
+    )
 
     means, axes, opacities, colors = (torch.cat(parts, 1) for parts in zip(*groups, strict=True))
     return LiftedGaussians(means, axes, opacities, colors, depth, 2 * front[:, 5:6])
@@ -222,9 +226,10 @@ def _layer(
 def surface_tangents(depth: Tensor, rays: Tensor, step: float) -> tuple[Tensor, Tensor]:
     """How the surface moves from one pixel to the next, along x and along y.
 
-    Of the slopes to the two neighbours the gentler one is taken: at a depth step a disc then lies on its own side,
-    instead of spanning the gap as a string of beads. Slopes are clamped to three pixel footprints. Detached: where
-    the surface goes is learnt from the positions, not from the discs' tilt.
+    Of the slopes to the two sides, each over two pixels, the gentler one is taken: at a depth step a
+    disc then lies on its own side, instead of spanning the gap as a string of beads. Slopes are
+    clamped to five pixel footprints (79 degrees). Detached: where the surface goes is learnt from
+    the positions, not from the discs' tilt.
 
     Args:
         depth: [B, 1, H, W], metres.
@@ -239,11 +244,14 @@ def surface_tangents(depth: Tensor, rays: Tensor, step: float) -> tuple[Tensor, 
     tangents = []
     for axis, dim in ((0, -1), (1, -2)):
         ahead = depth.diff(dim=dim)
-        edge = ahead.narrow(dim, 0, 1)
-        before = torch.cat([edge, ahead], dim)
-        after = torch.cat([ahead, ahead.narrow(dim, -1, 1)], dim)
+        ahead = torch.cat(
+            [ahead.narrow(dim, 0, 1)] * 2 + [ahead] + [ahead.narrow(dim, -1, 1)] * 2, dim
+        )
+        length = depth.shape[dim]
+        before = 0.5 * (ahead.narrow(dim, 0, length) + ahead.narrow(dim, 1, length))
+        after = 0.5 * (ahead.narrow(dim, 2, length) + ahead.narrow(dim, 3, length))
         slope = torch.where(before.abs() < after.abs(), before, after)
-        slope = torch.maximum(torch.minimum(slope, 3 * footprint), -3 * footprint)
+        slope = torch.maximum(torch.minimum(slope, 5 * footprint), -5 * footprint)
         across = torch.cat([rays[:, :1] * slope, rays[:, 1:] * slope, slope], 1)
         across = across.clone()
         across[:, axis : axis + 1] += footprint

@@ -89,14 +89,18 @@ class PortraitAttention(nn.Module):
             position = F.interpolate(position, size=(height, width), mode="bilinear")
         tokens = self.norm((x + position).flatten(2).transpose(1, 2))
         query = self._split(self.query(tokens), 1)[:, 0]
-        key_value = torch.cat([self._split(self.key_value(tokens), 2), portrait.to(tokens.dtype)], 3)
+        key_value = torch.cat(
+            [self._split(self.key_value(tokens), 2), portrait.to(tokens.dtype)], 3
+        )
         mixed = F.scaled_dot_product_attention(query, key_value[:, 0], key_value[:, 1])
         mixed = self.out(mixed.transpose(1, 2).reshape(batch, -1, channels))
         return x + mixed.transpose(1, 2).reshape(batch, channels, height, width)
 
     def _split(self, x: Tensor, parts: int) -> Tensor:
         batch, length, width = x.shape
-        return x.view(batch, length, parts, self.heads, width // parts // self.heads).permute(0, 2, 3, 1, 4)
+        return x.view(batch, length, parts, self.heads, width // parts // self.heads).permute(
+            0, 2, 3, 1, 4
+        )
 
 
 class Refiner(nn.Module):
@@ -110,7 +114,9 @@ class Refiner(nn.Module):
         self.portrait_encoder = Encoder(4, self.config)
         self.attention = PortraitAttention(widths[-1], self.config.heads, self.config.tokens)
         self.middle = ResidualBlock(widths[-1], SLOPE)
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.up = nn.ModuleList(
+            nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
         self.decoder = nn.ModuleList(ResidualBlock(width, SLOPE) for width in widths[:-1])
         self.head = nn.Conv2d(widths[0], 16, 3, padding=1)
         initialise(self)
@@ -176,7 +182,9 @@ def noise_map(render: Tensor, level: Tensor | float) -> Tensor:
     return level * (1.5 * render[:, 3:4] + 2 * alpha * (1 - alpha)).clamp(0, 1)
 
 
-def refine(network: Refiner, render: Tensor, noise: Tensor, level: Tensor | float, portrait: Tensor) -> Tensor:
+def refine(
+    network: Refiner, render: Tensor, noise: Tensor, level: Tensor | float, portrait: Tensor
+) -> Tensor:
     """Noise the render and denoise it in one step.
 
     Args:

@@ -1,62 +1,65 @@
 """What real cameras, rooms and segmenters do to a picture, done to rendered people at random.
 
-All draws come from torch's global generator, so that a run is reproducible from its seed.
+All draws come from the generator that is passed in, so that a run is reproducible from its seed, in any number of
+threads.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 LUMA = (0.299, 0.587, 0.114)
 
 
-def random_background(batch: int, size: int) -> Tensor:
+def random_background(batch: int, size: int, rng: Generator) -> Tensor:
     """Smooth, blotchy or boxy backgrounds, 0..1. [B, 3, size, size]"""
-    picture = torch.rand(batch, 3, 1, 1).expand(batch, 3, size, size).clone()
-    kind = torch.randint(0, 4, (batch,))
+    picture = torch.rand(batch, 3, 1, 1, generator=rng).expand(batch, 3, size, size).clone()
+    kind = torch.randint(0, 4, (batch,), generator=rng)
     textured = (kind > 0).float().view(batch, 1, 1, 1)
     for cells, amplitude in ((3, 0.7), (9, 0.4), (33, 0.2), (90, 0.1)):
-        noise = 0.6 * torch.randn(batch, 3, cells, cells) + 0.6 * torch.randn(batch, 1, cells, cells)
-        strength = amplitude * torch.rand(batch, 1, 1, 1) * textured
+        noise = 0.6 * torch.randn(batch, 3, cells, cells, generator=rng) + 0.6 * torch.randn(
+            batch, 1, cells, cells, generator=rng
+        )
+        strength = amplitude * torch.rand(batch, 1, 1, 1, generator=rng) * textured
         picture += strength * F.interpolate(noise, size=(size, size), mode="bilinear")
     for index in torch.nonzero(kind == 2).flatten().tolist():
-        for _ in range(int(torch.randint(2, 9, ()))):
-            top, left = torch.randint(0, size - 8, (2,)).tolist()
-            height, width = torch.randint(6, size // 2, (2,)).tolist()
+        for _ in range(int(torch.randint(2, 9, (), generator=rng))):
+            top, left = torch.randint(0, size - 8, (2,), generator=rng).tolist()
+            height, width = torch.randint(6, size // 2, (2,), generator=rng).tolist()
             box = picture[index, :, top : top + height, left : left + width]
-            box.mul_(0.2).add_(0.8 * torch.rand(3, 1, 1))
+            box.mul_(0.2).add_(0.8 * torch.rand(3, 1, 1, generator=rng))
     return picture.clamp_(0, 1)
 
 
-def random_colors(rgba: Tensor) -> Tensor:
+def random_colors(rgba: Tensor, rng: Generator) -> Tensor:
     """One white balance, exposure and saturation per person, the same in all views.
 
     Args:
         rgba: premultiplied. [B, V, 4, H, W]
     """
     batch = len(rgba)
-    saturation = 0.6 + 0.8 * torch.rand(batch, 1, 1)
+    saturation = 0.6 + 0.8 * torch.rand(batch, 1, 1, generator=rng)
     matrix = saturation * torch.eye(3) + (1 - saturation) * torch.tensor(LUMA).expand(3, 3)
-    matrix = matrix * torch.exp(0.25 * torch.randn(batch, 1, 1))
-    matrix = matrix * torch.exp(0.08 * torch.randn(batch, 3, 1))
-    lift = 0.12 * (torch.rand(batch, 1, 1, 1, 1) - 0.6)
+    matrix = matrix * torch.exp(0.25 * torch.randn(batch, 1, 1, generator=rng))
+    matrix = matrix * torch.exp(0.08 * torch.randn(batch, 3, 1, generator=rng))
+    lift = 0.12 * (torch.rand(batch, 1, 1, 1, 1, generator=rng) - 0.6)
     alpha = rgba[:, :, 3:]
     color = torch.einsum("bij,bvjhw->bvihw", matrix, rgba[:, :, :3]) + lift * alpha
     return torch.cat([torch.minimum(color.clamp(min=0), alpha), alpha], 2)
 
 
-def degraded_mask(alpha: Tensor) -> Tensor:
+def degraded_mask(alpha: Tensor, rng: Generator) -> Tensor:
     """What a small segmenter would return for the true alpha [B, 1, H, W]: coarse, shifted, too fat or too thin."""
     size = alpha.shape[-1]
-    cell = int(torch.tensor([1, 2, 4, 6])[torch.randint(0, 4, ())]) * size // 128
+    cell = int(torch.tensor([1, 2, 4, 6])[torch.randint(0, 4, (), generator=rng)]) * size // 128
     mask = alpha
     if cell > 1:
         mask = F.interpolate(F.avg_pool2d(mask, cell), size=(size, size), mode="bilinear")
-    shift = torch.randint(-size // 100, size // 100 + 1, (2,)).tolist()
+    shift = torch.randint(-size // 100, size // 100 + 1, (2,), generator=rng).tolist()
     mask = torch.roll(mask, shift, (2, 3))
-    draw = float(torch.rand(()))
+    draw = float(torch.rand((), generator=rng))
     if draw < 0.15:
         mask = F.max_pool2d(mask, 5, 1, 2)
     elif draw < 0.3:
@@ -64,12 +67,12 @@ def degraded_mask(alpha: Tensor) -> Tensor:
     return mask
 
 
-def camera_picture(picture: Tensor) -> Tensor:
+def camera_picture(picture: Tensor, rng: Generator) -> Tensor:
     """Blur and sensor noise of a camera. [B, 3, H, W], 0..1"""
     size = picture.shape[-1]
-    if float(torch.rand(())) < 0.25:
-        small = max(8, int(size * (0.4 + 0.5 * float(torch.rand(())))))
+    if float(torch.rand((), generator=rng)) < 0.25:
+        small = max(8, int(size * (0.4 + 0.5 * float(torch.rand((), generator=rng)))))
         picture = F.interpolate(picture, size=(small, small), mode="bilinear", antialias=True)
         picture = F.interpolate(picture, size=(size, size), mode="bilinear")
-    level = 0.03 * torch.rand(len(picture), 1, 1, 1)
-    return (picture + level * torch.randn_like(picture)).clamp(0, 1)
+    level = 0.03 * torch.rand(len(picture), 1, 1, 1, generator=rng)
+    return (picture + level * torch.randn(picture.shape, generator=rng)).clamp(0, 1)

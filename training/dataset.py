@@ -1,8 +1,8 @@
 """Rendered people on disk: shards of views with depth and cameras, read through memory maps.
 
-A folder holds blocks of people as three arrays each, written by `training.people`: `<name>_rgba.npy`
-uint8 [P, V, 256, 256, 4] (premultiplied), `<name>_depth.npy` float16 [P, V, 128, 128] (metres, 0 where empty) and
-`<name>_camera.npy` float32 [P, V, 17] (world_to_camera row by row, then the distance to the head's origin).
+A folder holds shards written by `training.people`, each a folder of three arrays: `rgba.npy` uint8
+[P, V, 256, 256, 4] (premultiplied), `depth.npy` float16 [P, V, 128, 128] (metres, 0 where empty) and `camera.npy`
+float32 [P, V, 17] (world_to_camera row by row, then the distance to the head's origin).
 """
 
 from __future__ import annotations
@@ -55,23 +55,27 @@ class People:
         self._starts = np.zeros(1, np.int64)
         self.refresh()
         if not len(self):
-            raise SystemExit(f"no rendered people in {folder}: make some with `python -m training.people`")
+            raise SystemExit(
+                f"no rendered people in {folder}: make some with `python -m training.people`"
+            )
 
     def refresh(self) -> None:
         """Map shards that have been finished since the last call."""
-        for path in sorted(self.folder.glob("*_camera.npy")):
-            name = path.name.removesuffix("_camera.npy")
-            if name in self._shards:
-                continue
-            files = [self.folder / f"{name}_{part}.npy" for part in ("rgba", "depth", "camera")]
-            if all(file.exists() for file in files):
-                rgba, depth, camera = (np.load(file, mmap_mode="r") for file in files)
-                self._shards[name] = (rgba, depth, camera)
+        for shard in sorted(self.folder.glob("shard_*")):
+            files = [shard / f"{part}.npy" for part in ("rgba", "depth", "camera")]
+            if shard.name not in self._shards and all(file.exists() for file in files):
+                if shard.suffix != ".part":
+                    rgba, depth, camera = (np.load(file, mmap_mode="r") for file in files)
+                    self._shards[shard.name] = (rgba, depth, camera)
         counts = [len(self._shards[name][0]) for name in sorted(self._shards)]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    @property
+    def views_per_person(self) -> int:
+        return int(next(iter(self._shards.values()))[0].shape[1])
 
     def views(self, people: np.ndarray, views: np.ndarray, size: int = 256) -> Views:
         """Read views `views` [B, V] of people `people` [B], at `size` pixels (256 or a divisor)."""

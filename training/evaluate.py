@@ -83,7 +83,9 @@ def compare(picture: Tensor, alpha: Tensor, truth: Tensor) -> dict[str, Tensor]:
     }
 
 
-def evaluate(predict: Callable[[Views], tuple[Tensor, Tensor]], people: People, limit: int = 0) -> dict[str, float]:
+def evaluate(
+    predict: Callable[[Views], tuple[Tensor, Tensor]], people: People, limit: int = 0
+) -> dict[str, float]:
     """Mean measures over people.
 
     Args:
@@ -124,6 +126,9 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     names = list(next(iter(rows.values())))
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for label, row in rows.items():
-        digits = (f"{row[name]:.3f}" if name in ("ssim", "iou", "sharpness") else f"{row[name]:.2f}" for name in names)
+        digits = (
+            f"{row[name]:.3f}" if name in ("ssim", "iou", "sharpness") else f"{row[name]:.2f}"
+            for name in names
+        )
         lines.append(f"| {label} | " + " | ".join(digits) + " |")
     return "\n".join(lines)

@@ -23,7 +23,9 @@ def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
 
 def gradient_l1(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference of the pictures' finite differences."""
-    return (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean() + (a.diff(dim=-2) - b.diff(dim=-2)).abs().mean()
+    return (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean() + (
+        a.diff(dim=-2) - b.diff(dim=-2)
+    ).abs().mean()
 
 
 def charbonnier(x: Tensor, epsilon: float = 0.01) -> Tensor:

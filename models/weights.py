@@ -1,0 +1,76 @@
+"""The trained networks that ship with the package, and how others are loaded in their place.
+
+Files are safetensors in half precision, each with a model card of the same name (`lifter.safetensors`,
+`lifter.json`). A folder with files of these names replaces them: `VISAVIS_WEIGHTS=DIR`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from models.errors import SetupError
+from models.lifter import Lifter
+from models.refiner import Refiner
+
+FOLDER = Path(__file__).parent / "assets"
+LIFTER, REFINER = "lifter.safetensors", "refiner.safetensors"
+
+
+def weights_folder() -> Path:
+    """Where the weights are taken from."""
+    return Path(os.environ.get("VISAVIS_WEIGHTS") or FOLDER)
+
+
+def load_lifter(path: str | Path | None = None) -> Lifter:
+    """The lifter, float32, ready to run.
+
+    Args:
+        path: of a safetensors file; None takes the one that ships.
+
+    Raises:
+        SetupError: the file is missing or is not a lifter's.
+    """
+    network = Lifter()
+    _fill(network, Path(path or weights_folder() / LIFTER))
+    return network
+
+
+def load_refiner(path: str | Path | None = None) -> Refiner:
+    """The refiner, float32, ready to run; see `load_lifter`."""
+    network = Refiner()
+    _fill(network, Path(path or weights_folder() / REFINER))
+    return network
+
+
+def save_weights(network: Lifter | Refiner, path: str | Path) -> None:
+    """Write a network in half precision, with its sizes in the header."""
+    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    save_file(state, path, metadata={"config": repr(asdict(network.config))})
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise SetupError(
+            f"the weights {path.name} are not in {path.parent}: install the package again, or set "
+            "VISAVIS_WEIGHTS to the folder that holds them",
+            "no_weights",
+        )
+    try:
+        state: dict[str, Any] = {name: value.float() for name, value in load_file(path).items()}
+        network.load_state_dict(state)
+    except (SafetensorError, RuntimeError) as error:
+        raise SetupError(
+            f"{path} does not hold weights of this version's {type(network).__name__.lower()}: "
+            "install the package again",
+            "bad_weights",
+        ) from error
+    network.eval().to(memory_format=torch.channels_last)
+    network.requires_grad_(False)
