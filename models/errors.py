@@ -25,7 +25,9 @@ class VisavisError(Exception):
     default_code = "error"
 
     def __init__(self, reason: str, code: str | None = None) -> None:
-        self.reason = " ".join(reason.split())
+        # Names of files get into messages, and may hold control characters.
+        printable = "".join(c if c.isprintable() or c.isspace() else "?" for c in reason)
+        self.reason = " ".join(printable.split())
         self.code = code or self.default_code
         super().__init__(self.reason)
 

@@ -61,8 +61,6 @@ def load_picture(path: str | PathLike[str]) -> NDArray[np.uint8]:
     except OSError as error:
         why = error.strerror or "unknown reason"
         raise PortraitError(f"{path} cannot be read: {why}. Check its permissions.") from None
-    except ValueError:  # a null character
-        raise PortraitError("The path of the picture is not a valid path. Check it.") from None
     return decode_picture(data, str(path))
 
 
