@@ -33,7 +33,10 @@ class Torso:
         """Points [ROWS, A, 3] at `angle` [A]; 0 is the subject's left, pi / 2 the front."""
         cos, sin = np.cos(angle), np.sin(angle)
         x = self.half_width[:, None] * np.sign(cos) * np.abs(cos) ** SQUARENESS
-        z = self.center_z[:, None] + self.half_depth[:, None] * np.sign(sin) * np.abs(sin) ** SQUARENESS
+        z = (
+            self.center_z[:, None]
+            + self.half_depth[:, None] * np.sign(sin) * np.abs(sin) ** SQUARENESS
+        )
         y = self.height[:, None] - self.drop[:, None] * np.abs(x) ** 1.25
         return np.stack([x, y, z], -1).astype(np.float32)
 
@@ -88,7 +91,9 @@ def sample_clothes(skin: Skin, rng: np.random.Generator) -> Clothes:
     u = np.tile(np.arange(COLUMNS) / COLUMNS, ROWS)
     v = np.repeat((np.arange(ROWS) + 0.5) / ROWS, COLUMNS)
     uv = np.stack([u, v], 1).astype(np.float32)
-    meshes = [Mesh(positions, normals, uv, triangles, np.clip(texture, 0, 1).astype(np.float32), 0.05)]
+    meshes = [
+        Mesh(positions, normals, uv, triangles, np.clip(texture, 0, 1).astype(np.float32), 0.05)
+    ]
     if not bare and rng.uniform() < 0.75:
         meshes.append(_collar(torso, color, rng))
     return Clothes(torso, meshes, bare, color.astype(np.float32), neckline)

@@ -70,7 +70,9 @@ class FaceKit:
             uv = data["VT"].astype(np.float32)
             tri, tri_uv, material = data["F"], data["FT"], data["M"]
             identities = data["I"].astype(np.float32)
-            expressions = {str(n): e.astype(np.float32) for n, e in zip(data["ex"], data["E"], strict=True)}
+            expressions = {
+                str(n): e.astype(np.float32) for n, e in zip(data["ex"], data["E"], strict=True)
+            }
         keep = np.isin(material, DRAWN)
         pairs = np.stack([tri[keep].ravel(), tri_uv[keep].ravel()], 1)
         unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
@@ -93,13 +95,17 @@ class FaceKit:
             skin_triangles=skin,
             solid=solid,
             edges=edges,
-            degree=np.maximum(np.bincount(edges.ravel(), minlength=len(neutral)), 1).astype(np.float32),
+            degree=np.maximum(np.bincount(edges.ravel(), minlength=len(neutral)), 1).astype(
+                np.float32
+            ),
             uv_of_vertex=np.mod(uv_of_vertex, 1.0).astype(np.float32),
             nearest=_nearest_grid(neutral, np.unique(skin)),
         )
 
 
-def _nearest_grid(neutral: F32, candidates: Ints, step: float = 1.0, margin: float = 7.0) -> NearestGrid:
+def _nearest_grid(
+    neutral: F32, candidates: Ints, step: float = 1.0, margin: float = 7.0
+) -> NearestGrid:
     points = neutral[candidates]
     low = points.min(0) - margin
     shape = np.ceil((points.max(0) + margin - low) / step).astype(int)

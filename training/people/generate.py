@@ -22,7 +22,9 @@ _kit: FaceKit | None = None
 _layout: Layout = "train"
 
 
-def render_person(kit: FaceKit, renderer: Renderer, seed: int, layout: Layout) -> dict[str, np.ndarray]:
+def render_person(
+    kit: FaceKit, renderer: Renderer, seed: int, layout: Layout
+) -> dict[str, np.ndarray]:
     """Render the eight views of one seed: the arrays of a shard without their first axis."""
     renderer.load(sample_person(kit, seed))
     views = sample_views(layout, np.random.default_rng([seed, 99]))
@@ -34,7 +36,11 @@ def render_person(kit: FaceKit, renderer: Renderer, seed: int, layout: Layout) -
         mean = cv2.resize(z, (DEPTH, DEPTH), interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
         rgba.append(picture)
         depth.append(mean.astype(np.float16))
-    return {"rgba": np.stack(rgba), "depth": np.stack(depth), "camera": np.stack([v.row() for v in views])}
+    return {
+        "rgba": np.stack(rgba),
+        "depth": np.stack(depth),
+        "camera": np.stack([v.row() for v in views]),
+    }
 
 
 def generate(facekit: Path, folder: Path, seeds: range, layout: Layout, workers: int) -> None:
@@ -43,7 +49,9 @@ def generate(facekit: Path, folder: Path, seeds: range, layout: Layout, workers:
     total = sum(len(s.seeds) for s in shards)
     tasks = [(shard, position) for shard in shards for position in range(len(shard.seeds))]
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
-    progress = tqdm(total=len(seeds), initial=len(seeds) - total, unit="person", smoothing=0.02, mininterval=5)
+    progress = tqdm(
+        total=len(seeds), initial=len(seeds) - total, unit="person", smoothing=0.02, mininterval=5
+    )
     with context.Pool(workers, _start_worker, (facekit, layout)) as pool:
         pending = iter(shards)
         for shard, position in pool.imap(_work, _prepared(tasks), chunksize=1):

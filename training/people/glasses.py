@@ -17,7 +17,13 @@ def sample_glasses(vertices: F32, rng: np.random.Generator, share: float = 0.12)
     half_width, half_height = rng.uniform(2.3, 2.9), rng.uniform(1.5, 2.2)
     squareness = rng.uniform(0.45, 1.0)
     thickness = rng.uniform(0.06, 0.22)
-    colors = ([0.03, 0.03, 0.035], [0.16, 0.08, 0.04], [0.55, 0.53, 0.5], [0.5, 0.38, 0.16], [0.25, 0.05, 0.07])
+    colors = (
+        [0.03, 0.03, 0.035],
+        [0.16, 0.08, 0.04],
+        [0.55, 0.53, 0.5],
+        [0.5, 0.38, 0.16],
+        [0.25, 0.05, 0.07],
+    )
     color = np.array(colors[rng.integers(0, len(colors))]) * rng.uniform(0.8, 1.3)
     if not wears:
         return None
@@ -44,6 +50,8 @@ def sample_glasses(vertices: F32, rng: np.random.Generator, share: float = 0.12)
         parts.append(tube(arm, thickness * 0.9, 6, color, 0.6, closed=False))
     inner = abs(parts[0].positions[:, 0]).min()
     t = np.linspace(-1, 1, 10)
-    bridge = np.stack([t * inner, points[27, 1] + 0.25 * (1 - t**2) + 0.0 * t, brow_z + 0.65 + 0 * t], 1)
+    bridge = np.stack(
+        [t * inner, points[27, 1] + 0.25 * (1 - t**2) + 0.0 * t, brow_z + 0.65 + 0 * t], 1
+    )
     parts.append(tube(bridge, thickness, 6, color, 0.6, closed=False))
     return joined(parts)

@@ -43,7 +43,8 @@ class Style:
 def sample_style(rng: np.random.Generator) -> Style:
     """One of a few kinds of style, with everything varied within its kind."""
     kind = rng.choice(
-        ["cropped", "short", "quiff", "bob", "long", "curly", "afro"], p=[0.2, 0.24, 0.12, 0.14, 0.14, 0.1, 0.06]
+        ["cropped", "short", "quiff", "bob", "long", "curly", "afro"],
+        p=[0.2, 0.24, 0.12, 0.14, 0.14, 0.1, 0.06],
     )
     lengths = {"cropped": (0.6, 1.5), "short": (2.2, 4.5), "quiff": (3.5, 6), "bob": (8, 14), "long": (15, 27),
                "curly": (4, 11), "afro": (3, 7)}  # fmt: skip
@@ -53,7 +54,11 @@ def sample_style(rng: np.random.Generator) -> Style:
         lift=float(rng.uniform(*lift) * (0.6 if kind in ("bob", "long") else 1)),
         back=float(rng.uniform(0.1, 1.0)),
         side=float(rng.uniform(0.1, 0.3) if kind in ("quiff", "afro") else rng.uniform(0.3, 0.7)),
-        weight=float(0.1 if kind == "afro" else rng.uniform(0.6, 1.1) * (1.7 if kind in ("bob", "long") else 1)),
+        weight=float(
+            0.1
+            if kind == "afro"
+            else rng.uniform(0.6, 1.1) * (1.7 if kind in ("bob", "long") else 1)
+        ),
         wave=float(rng.uniform(0, 0.5)),
         curl=float(rng.uniform(0.3, 0.7) if kind in ("curly", "afro") else 0),
         clump=float(rng.uniform(0.25, 0.6)),
@@ -77,13 +82,20 @@ def sample_hair(
     style = sample_style(rng)
     grown = []
     if not bald:
-        grown.append(_grow_hair(kit, vertices, normals, hairline, style, clothes, count, rng))
+        grown.append(grow_hair(kit, vertices, normals, hairline, style, clothes, count, rng))
     if skin.stubble > 0.45 and rng.uniform() < 0.6:
-        grown.append(_grow_beard(kit, vertices, normals, count // 2, grown[0].points.shape[1] if grown else 6, rng))
+        grown.append(
+            grow_beard(
+                kit, vertices, normals, count // 2, grown[0].points.shape[1] if grown else 6, rng
+            )
+        )
     if not grown:
         return None
     return Strands(
-        *(np.concatenate([getattr(s, name) for s in grown]) for name in ("points", "shade", "depth"))
+        *(
+            np.concatenate([getattr(s, name) for s in grown])
+            for name in ("points", "shade", "depth")
+        )
     )
 
 
@@ -94,7 +106,9 @@ def beard_density(points: F32) -> F32:
     cheek = -2.0 + 0.28 * np.maximum(0, side - 3.2) ** 1.5
     density = 1 / (1 + np.exp(np.clip((y - cheek) / 0.3, -30, 30)))
     density *= (y > -9.5) & (z > 1.0)
-    return (density * (1 - np.exp(-((x / 2.9) ** 2) - ((y + 3.15) / 0.8) ** 2) * 1.2).clip(0, 1)).astype(np.float32)
+    return (
+        density * (1 - np.exp(-((x / 2.9) ** 2) - ((y + 3.15) / 0.8) ** 2) * 1.2).clip(0, 1)
+    ).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -104,7 +118,9 @@ class _Roots:
     mean: F32  # where on the mean head, for density and partings
 
 
-def _scatter(kit: FaceKit, vertices: F32, normals: F32, density: F32, count: int, rng: np.random.Generator) -> _Roots:
+def _scatter(
+    kit: FaceKit, vertices: F32, normals: F32, density: F32, count: int, rng: np.random.Generator
+) -> _Roots:
     """`count` random points on the skin with the given density per vertex of `kit.skin_triangles`."""
     triangles = kit.skin_triangles
     weight = density[triangles].mean(1)
@@ -112,7 +128,11 @@ def _scatter(kit: FaceKit, vertices: F32, normals: F32, density: F32, count: int
     triangles, weight = triangles[used], weight[used]
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     weight = weight * np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    chosen = triangles[np.searchsorted(np.cumsum(weight) / weight.sum(), rng.uniform(0, 1, count)).clip(0, len(weight) - 1)]
+    chosen = triangles[
+        np.searchsorted(np.cumsum(weight) / weight.sum(), rng.uniform(0, 1, count)).clip(
+            0, len(weight) - 1
+        )
+    ]
     u = rng.uniform(0, 1, (count, 2))
     u[u.sum(1) > 1] = 1 - u[u.sum(1) > 1]
     bary = np.stack([1 - u.sum(1), u[:, 0], u[:, 1]], 1).astype(np.float32)[:, :, None]
@@ -121,15 +141,20 @@ def _scatter(kit: FaceKit, vertices: F32, normals: F32, density: F32, count: int
     return _Roots((bary * vertices[chosen]).sum(1), normal, (bary * kit.neutral[chosen]).sum(1))
 
 
-def _grow_hair(
+def grow_hair(
     kit: FaceKit, vertices: F32, normals: F32, hairline: Hairline, style: Style, clothes: Clothes,
     count: int, rng: np.random.Generator,
 ) -> Strands:  # fmt: skip
+    """`count` strands of one style on the scalp."""
     coverage = hairline.coverage(kit.neutral, softness=0.22)
     roots = _scatter(kit, vertices, normals, coverage, count, rng)
-    near = hairline.coverage(roots.mean, softness=0.5)[:, None]  # thins and shortens at the hairline
+    near = hairline.coverage(roots.mean, softness=0.5)[
+        :, None
+    ]  # thins and shortens at the hairline
     segments = 5 if style.length < 2 else 8 if style.length < 14 else 11
-    depth = rng.uniform(0, 1, count).astype(np.float32)[:, None]  # inner strands stay closer to the head
+    depth = rng.uniform(0, 1, count).astype(np.float32)[
+        :, None
+    ]  # inner strands stay closer to the head
     length = style.length * rng.uniform(0.75, 1.1, (count, 1)) * (0.35 + 0.65 * near)
     long = np.clip((style.length - 5) / 4, 0, 1)
     # Clumps: each strand follows the nearest of a few hundred guides, found by a coarse grid of directions.
@@ -167,10 +192,16 @@ def _grow_hair(
             + style.curl * (np.sin(turn) * curl_axis[:, 0] + np.cos(turn) * curl_axis[:, 1])
             + jitter
         )
-        direction = stiff * direction + (1 - stiff) * wanted / (np.linalg.norm(wanted, axis=1, keepdims=True) + 1e-6)
+        direction = stiff * direction + (1 - stiff) * wanted / (
+            np.linalg.norm(wanted, axis=1, keepdims=True) + 1e-6
+        )
         direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-6
         position = position + direction * (length * steps[k]).astype(np.float32)
-        stand_off = 0.05 + (0.06 + 0.34 * depth) * style.lift * min(1.0, (k + 1) / 4) + 0.15 * style.curl * depth
+        stand_off = (
+            0.05
+            + (0.06 + 0.34 * depth) * style.lift * min(1.0, (k + 1) / 4)
+            + 0.15 * style.curl * depth
+        )
         position = _outside_head(kit, vertices, normals, position, stand_off)
         if style.length > 7:
             position = clothes.torso.outside(position, 0.3)
@@ -206,9 +237,15 @@ def _pull_to_guides(points: F32, guide_of: NDArray[np.int64], guides: int, stren
     points += (mean[guide_of] - relative) * pull
 
 
-def _grow_beard(
-    kit: FaceKit, vertices: F32, normals: F32, count: int, points_per_strand: int, rng: np.random.Generator
+def grow_beard(
+    kit: FaceKit,
+    vertices: F32,
+    normals: F32,
+    count: int,
+    points_per_strand: int,
+    rng: np.random.Generator,
 ) -> Strands:
+    """A short beard; its strands have as many points as those of the hair that it is joined to."""
     roots = _scatter(kit, vertices, normals, beard_density(kit.neutral), count, rng)
     moustache = np.exp(-(((roots.mean[:, 1:2] + 3.0) / 1.4) ** 2))
     length = rng.uniform(0.25, 1.3) * rng.uniform(0.6, 1.1, (count, 1)) * (1 - 0.6 * moustache)
@@ -216,7 +253,9 @@ def _grow_beard(
     noise = rng.standard_normal((count, 1, 3)).astype(np.float32) * 0.25
     outward = roots.normals[:, None] * 0.7 + noise
     down = np.array([0.0, -1.0, 0.15], np.float32)
-    points = roots.points[:, None] + length[:, None] * (outward * t * (1 - 0.5 * t) + down * t**1.3 * 0.8)
+    points = roots.points[:, None] + length[:, None] * (
+        outward * t * (1 - 0.5 * t) + down * t**1.3 * 0.8
+    )
     points[:, 0] -= 0.05 * roots.normals
     shade = rng.uniform(0, 1, count).astype(np.float32)
     return Strands(points.astype(np.float32), shade, np.full(count, 0.6, np.float32))

@@ -57,7 +57,9 @@ def sample_light(rng: np.random.Generator, exposure: float = 1.0) -> Light:
         radiance += np.outer(harmonics(direction), rng.uniform(0, 0.4) * rng.uniform(0.75, 1.2, 3))
     gain = exposure * np.exp(rng.uniform(-0.15, 0.65))  # shadows take about a tenth away
     return Light(
-        (radiance * gain).astype(np.float32), key.astype(np.float32), (key_color * gain).astype(np.float32)
+        (radiance * gain).astype(np.float32),
+        key.astype(np.float32),
+        (key_color * gain).astype(np.float32),
     )
 
 

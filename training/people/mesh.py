@@ -30,10 +30,14 @@ def grid_triangles(rows: int, columns: int) -> NDArray[np.int64]:
     k = (j + 1) % columns
     a, b = i * columns + j, i * columns + k
     c, d = a + columns, b + columns
-    return np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)])
+    return np.concatenate(
+        [np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)]
+    )
 
 
-def tube(path: F32, radius: F32 | float, sides: int, color: F32, gloss: float, closed: bool) -> Mesh:
+def tube(
+    path: F32, radius: F32 | float, sides: int, color: F32, gloss: float, closed: bool
+) -> Mesh:
     """Sweep a circle along `path` [P, 3]; `radius` may be [P] or [P, 2] (in the frame's two directions)."""
     if closed:
         path = np.concatenate([path, path[:1]])
@@ -44,7 +48,9 @@ def tube(path: F32, radius: F32 | float, sides: int, color: F32, gloss: float, c
     first = np.cross(tangent, [0.0, 0.31, 0.95])
     first /= np.linalg.norm(first, axis=1, keepdims=True) + 1e-9
     second = np.cross(tangent, first)
-    radii = np.broadcast_to(np.asarray(radius, np.float32), (2,) if np.ndim(radius) == 0 else np.shape(radius))
+    radii = np.broadcast_to(
+        np.asarray(radius, np.float32), (2,) if np.ndim(radius) == 0 else np.shape(radius)
+    )
     if radii.ndim == 1 and len(radii) == len(path):
         radii = radii[:, None]
     radii = np.broadcast_to(radii, (len(path), 2))

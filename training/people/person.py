@@ -35,7 +35,9 @@ class Person:
     light: Light
 
 
-def sample_person(kit: FaceKit, seed: int, texture_size: int = 512, strand_count: int = 10000) -> Person:
+def sample_person(
+    kit: FaceKit, seed: int, texture_size: int = 512, strand_count: int = 10000
+) -> Person:
     """Draw a person; the same seed and arguments give the same person.
 
     Every part has a random stream of its own, so that a change to one part leaves the others alone.
@@ -44,7 +46,7 @@ def sample_person(kit: FaceKit, seed: int, texture_size: int = 512, strand_count
     def stream(part: int) -> np.random.Generator:
         return np.random.default_rng([seed, part])
 
-    vertices = _shape(kit, stream(0)) + _expression(kit, stream(1))
+    vertices = sample_shape(kit, stream(0)) + posed(kit, sample_expression(stream(1)))
     normals = vertex_normals(vertices, kit.solid)
     rng = stream(2)
     bald = bool(rng.uniform() < 0.13)
@@ -58,21 +60,33 @@ def sample_person(kit: FaceKit, seed: int, texture_size: int = 512, strand_count
         hairline=hairline,
         bald=bald,
         strokes=paint_strokes(kit, skin, texture_size, stream(5)),
-        hair=sample_hair(kit, vertices, normals, hairline, bald, skin, clothes, strand_count, stream(6)),
+        hair=sample_hair(
+            kit, vertices, normals, hairline, bald, skin, clothes, strand_count, stream(6)
+        ),
         clothes=clothes,
         glasses=sample_glasses(vertices, stream(7)),
         light=sample_light(stream(8), exposure=1 + 0.4 * skin.melanin),
     )
 
 
-def _shape(kit: FaceKit, rng: np.random.Generator) -> F32:
+def sample_shape(kit: FaceKit, rng: np.random.Generator) -> F32:
+    """A random identity with a neutral expression. [V, 3]"""
     weights = rng.standard_normal(len(kit.identities)).astype(np.float32) * rng.uniform(0.75, 1.1)
     shape = kit.neutral + np.tensordot(weights, kit.identities, 1)
     return shape.astype(np.float32)
 
 
-def _expression(kit: FaceKit, rng: np.random.Generator) -> F32:
-    """Sum of a few expressions, left and right coupled with a slight asymmetry."""
+def posed(kit: FaceKit, weights: dict[str, float]) -> F32:
+    """The sum of weighted expressions, to be added to a shape. [V, 3]"""
+    total = np.zeros_like(kit.neutral)
+    for name, weight in weights.items():
+        if weight > 0:
+            total += weight * kit.expressions[name]
+    return total
+
+
+def sample_expression(rng: np.random.Generator) -> dict[str, float]:
+    """Weights of a few expressions, left and right coupled with a slight asymmetry."""
     uniform = rng.uniform
     closed = uniform() < 0.12
     smile = max(0.0, uniform(-0.3, 0.85))
@@ -83,7 +97,7 @@ def _expression(kit: FaceKit, rng: np.random.Generator) -> F32:
         "eyeBlink": uniform(0.7, 1.0) if closed else uniform(0, 0.25),
         "eyeSquint": uniform(0, 0.3) * (1 - closed),
     }
-    single = {"jawOpen": max(0.0, uniform(-0.2, 0.35))}
+    weights = {"jawOpen": max(0.0, uniform(-0.2, 0.35))}
     rare = {
         "browDown": 0.6, "browOuterUp": 0.7, "mouthFrown": 0.5, "mouthUpperUp": 0.5, "mouthLowerDown": 0.4,
         "mouthPress": 0.5, "mouthStretch": 0.5, "mouthDimple": 0.5, "noseSneer": 0.4, "cheekPuff": 0.5,
@@ -92,22 +106,23 @@ def _expression(kit: FaceKit, rng: np.random.Generator) -> F32:
     for name, most in rare.items():
         if uniform() < 0.15 and not (closed and name == "eyeWide"):
             both[name] = uniform(0, most)
-    for name, most in {"mouthPucker": 0.6, "mouthFunnel": 0.4, "jawLeft": 0.3, "jawRight": 0.3}.items():
+    for name, most in {
+        "mouthPucker": 0.6,
+        "mouthFunnel": 0.4,
+        "jawLeft": 0.3,
+        "jawRight": 0.3,
+    }.items():
         if uniform() < 0.1:
-            single[name] = uniform(0, most)
-    total = np.zeros_like(kit.neutral)
+            weights[name] = uniform(0, most)
     for name, weight in both.items():
         for side in "LR":
-            total += weight * uniform(0.88, 1.12) * kit.expressions[f"{name}_{side}"]
-    for name, weight in single.items():
-        total += weight * kit.expressions[name]
+            weights[f"{name}_{side}"] = weight * uniform(0.88, 1.12)
     aside, up = uniform(-0.35, 0.35), uniform(-0.25, 0.2)
     if uniform() < 0.5:  # half of the people look straight at the camera
         aside, up = aside * 0.15, up * 0.15
     # Positive `aside`: both eyes to the subject's left.
-    for name, weight in {
+    gaze = {
         "eyeLookOut_L": aside, "eyeLookIn_R": aside, "eyeLookIn_L": -aside, "eyeLookOut_R": -aside,
         "eyeLookUp_L": up, "eyeLookUp_R": up, "eyeLookDown_L": -up, "eyeLookDown_R": -up,
-    }.items():  # fmt: skip
-        total += max(0.0, weight) * kit.expressions[name]
-    return total
+    }  # fmt: skip
+    return weights | gaze

@@ -33,7 +33,6 @@ from training.people.views import View, intrinsics
 
 F32 = NDArray[np.float32]
 NEAR, FAR = 20.0, 200.0
-SHADOW_SIZE = 192
 SHADOW_RADIUS = 24.0
 SHADOW_CENTER = np.array([0.0, -4.0, 0.0])
 
@@ -58,16 +57,30 @@ class Renderer:
         size: edge of the pictures in pixels.
         supersampling: edge of the raster relative to the picture's.
         texture_size: edge of the baked skin in texels.
+        hair_width: thickness of the strands; 1 suits 10,000 of them.
+        shadow_directions: how many directions the sky is sampled in for shadows.
+        shadow_size: edge of the shadow maps in texels.
 
     Raises:
         RuntimeError: no EGL device could be opened.
     """
 
-    def __init__(self, kit: FaceKit, size: int = 256, supersampling: int = 2, texture_size: int = 512) -> None:
+    def __init__(
+        self,
+        kit: FaceKit,
+        size: int = 256,
+        supersampling: int = 2,
+        texture_size: int = 512,
+        hair_width: float = 1.0,
+        shadow_directions: int = 20,
+        shadow_size: int = 192,
+    ) -> None:
         try:
             self._gl = moderngl.create_context(standalone=True, backend="egl")
         except Exception as error:
-            raise RuntimeError(f"cannot open an EGL device ({error}); install libegl1 and libgl1-mesa-dri") from error
+            raise RuntimeError(
+                f"cannot open an EGL device ({error}); install libegl1 and libgl1-mesa-dri"
+            ) from error
         self._kit = kit
         self._size = size
         self._raster = size * supersampling
@@ -80,14 +93,18 @@ class Renderer:
         self._depth = gl.program(shaders.DEPTH_VERTEX, shaders.DEPTH_FRAGMENT)
         shape = (self._raster, self._raster)
         self._target = gl.framebuffer([gl.texture(shape, 4)], gl.depth_texture(shape))
-        shadow = (SHADOW_SIZE, SHADOW_SIZE)
+        self._hair_width = hair_width
+        self._shadow_directions, self._shadow_size = shadow_directions, shadow_size
+        shadow = (shadow_size, shadow_size)
         self._shadow = gl.framebuffer(depth_attachment=gl.depth_texture(shadow))
         values = np.random.default_rng(7).normal(0.5, 1 / 6, (48, 48, 48, 4)).clip(0, 1)
         self._noise = gl.texture3d((48, 48, 48), 4, (values * 255).astype(np.uint8).tobytes())
         self._noise.filter = (moderngl.LINEAR, moderngl.LINEAR)
         self._mean = gl.buffer(kit.neutral[kit.draw_vertex].astype("f4").tobytes())
         self._uv = gl.buffer(kit.draw_uv.astype("f4").tobytes())
-        self._indices = {m: gl.buffer(t.astype("i4").tobytes()) for m, t in kit.draw_triangles.items()}
+        self._indices = {
+            m: gl.buffer(t.astype("i4").tobytes()) for m, t in kit.draw_triangles.items()
+        }
         self._bakes = {
             m: gl.vertex_array(
                 self._eye if m in (EYE_LEFT, EYE_RIGHT) else self._skin,
@@ -122,27 +139,51 @@ class Renderer:
         of_vertex[:, 0] = 0.25  # lashes and whatever carries no normal
         of_vertex[self._shadowed] = _smooth(own, self._kit, self._shadowed)
         drawn = self._kit.draw_vertex
-        head = self._buffer(np.concatenate([person.vertices[drawn], person.normals[drawn], of_vertex[drawn]], 1))
+        head = self._buffer(
+            np.concatenate([person.vertices[drawn], person.normals[drawn], of_vertex[drawn]], 1)
+        )
         for material, index in self._indices.items():
             array = self._gl.vertex_array(
                 self._surface,
-                [(head, "3f 3f 3f 3f 3f", "position", "normal", "t0", "t1", "t2"), (self._uv, "2f", "uv")],
+                [
+                    (head, "3f 3f 3f 3f 3f", "position", "normal", "t0", "t1", "t2"),
+                    (self._uv, "2f", "uv"),
+                ],
                 index,
             )
             self._owned.append(array)
             gloss, wet, skin, relief = MATERIALS[material]
+            lash = person.skin.lashes if material == LASHES else 0.0
             if skin == 1.0:
                 gloss *= person.skin.gloss
-            self._parts.append((array, textures[material], (gloss, wet, skin, relief), float(material == LASHES), material != LASHES))
+            self._parts.append(
+                (
+                    array,
+                    textures[material],
+                    (gloss, wet, skin, relief),
+                    float(material == LASHES),
+                    material != LASHES,
+                )
+            )
         for mesh, light in zip(extra, rest, strict=True):
             buffer = self._buffer(np.concatenate([mesh.positions, mesh.normals, mesh.uv, light], 1))
             index = self._gl.buffer(mesh.triangles.astype("i4").tobytes())
             array = self._gl.vertex_array(
-                self._surface, [(buffer, "3f 3f 2f 3f 3f 3f", "position", "normal", "uv", "t0", "t1", "t2")], index
+                self._surface,
+                [(buffer, "3f 3f 2f 3f 3f 3f", "position", "normal", "uv", "t0", "t1", "t2")],
+                index,
             )
             self._owned += [index, array]
             bare = person.clothes.bare and mesh is extra[0]
-            self._parts.append((array, self._texture(mesh.texture), (mesh.gloss, 0.0, float(bare), 0.0), 0.0, False))
+            self._parts.append(
+                (
+                    array,
+                    self._texture(mesh.texture),
+                    (mesh.gloss, 0.0, float(bare), 0.0),
+                    0.0,
+                    False,
+                )
+            )
         self._load_hair(person)
 
     def render(self, view: View) -> tuple[NDArray[np.uint8], F32]:
@@ -162,7 +203,14 @@ class Renderer:
         self._target.clear(0, 0, 0, 0, 1.0)
         gl.enable(moderngl.DEPTH_TEST)
         for program in (self._surface, self._hair):
-            _set(program, clip=clip.T, eye=eye, key=light.key, key_color=light.key_color, L=light.radiance)
+            _set(
+                program,
+                clip=clip.T,
+                eye=eye,
+                key=light.key,
+                key_color=light.key_color,
+                L=light.radiance,
+            )
         for array, texture, (gloss, wet, skin, relief), lash, closed in self._parts:
             texture.use(0)
             # Lashes and garments are open surfaces: both of their sides show.
@@ -172,15 +220,21 @@ class Renderer:
         gl.disable(moderngl.CULL_FACE)
         _set(self._hair, albedo=self._person.skin.hair)
         for array, width in self._strands:
-            gl.line_width = width * raster / 512
+            gl.line_width = width * self._hair_width * raster / 512
             array.render(moderngl.LINE_STRIP)
-        image = np.frombuffer(self._target.read(components=4), np.uint8).reshape(raster, raster, 4)[::-1]
-        buffer = np.frombuffer(self._target.depth_attachment.read(), np.float32).reshape(raster, raster)[::-1]
+        image = np.frombuffer(self._target.read(components=4), np.uint8).reshape(raster, raster, 4)[
+            ::-1
+        ]
+        buffer = np.frombuffer(self._target.depth_attachment.read(), np.float32).reshape(
+            raster, raster
+        )[::-1]
         covered = (buffer < 1).astype(np.float32)
         z = 2 * FAR * NEAR / (FAR + NEAR - (2 * buffer - 1) * (FAR - NEAR)) / 100
         shape = (self._size, self._size)
         share = cv2.resize(covered, shape, interpolation=cv2.INTER_AREA)
-        depth = cv2.resize(z * covered, shape, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
+        depth = cv2.resize(z * covered, shape, interpolation=cv2.INTER_AREA) / np.maximum(
+            share, 1e-6
+        )
         rgba = cv2.resize(image.astype(np.float32), shape, interpolation=cv2.INTER_AREA)
         return np.rint(rgba).astype(np.uint8), np.where(share > 0, depth, 0).astype(np.float32)
 
@@ -202,7 +256,12 @@ class Renderer:
             line=(line.shift, line.temples, line.peak, line.nape), profile_z=PROFILE_Z, profile_y=PROFILE_Y,
         )  # fmt: skip
         textures = {m: self._texture(np.full((2, 2, 3), color)) for m, color in PLAIN.items()}
-        for material, edge in ((FACE, size), (BACK, size // 2), (EYE_LEFT, size // 4), (EYE_RIGHT, size // 4)):
+        for material, edge in (
+            (FACE, size),
+            (BACK, size // 2),
+            (EYE_LEFT, size // 4),
+            (EYE_RIGHT, size // 4),
+        ):
             texture = gl.texture((edge, edge), 4)
             target = gl.framebuffer([texture])
             self._owned += [texture, target]
@@ -210,7 +269,13 @@ class Renderer:
             gl.disable(moderngl.DEPTH_TEST)
             target.clear(0.0, 0.0, 0.0, 0.0)
             if material in (EYE_LEFT, EYE_RIGHT):
-                _set(self._eye, noise=0, center=self._eye_center(material), iris=skin.iris, offset=skin.noise_offset)
+                _set(
+                    self._eye,
+                    noise=0,
+                    center=self._eye_center(material),
+                    iris=skin.iris,
+                    offset=skin.noise_offset,
+                )
             else:
                 _set(self._skin, face=float(material == FACE))
             self._bakes[material].render()
@@ -293,11 +358,9 @@ class Renderer:
             add(points.reshape(-1, 3), np.stack([first, first + 1], -1), moderngl.LINES, 2.0)
         return casters
 
-    def _transfer(
-        self, points: F32, normals: F32, casters: list[tuple[Any, int, float]], directions: int = 20
-    ) -> F32:
+    def _transfer(self, points: F32, normals: F32, casters: list[tuple[Any, int, float]]) -> F32:
         """Radiance transfer with self-shadowing (Sloan 2002): unshadowed minus what the casters hide. [N, 9]"""
-        gl = self._gl
+        gl, directions, size = self._gl, self._shadow_directions, self._shadow_size
         transfer = unshadowed_transfer(normals)
         lifted = points + normals * 0.22
         self._shadow.use()
@@ -314,10 +377,10 @@ class Renderer:
                 gl.line_width = width
                 array.render(mode)
             depth = np.frombuffer(self._shadow.depth_attachment.read(), np.float32)
-            depth = depth.reshape(SHADOW_SIZE, SHADOW_SIZE)
+            depth = depth.reshape(size, size)
             place = lifted @ clip[:3, :3].T.astype(np.float32) + clip[:3, 3].astype(np.float32)
-            column = ((place[:, 0] * 0.5 + 0.5) * SHADOW_SIZE).astype(np.int32).clip(0, SHADOW_SIZE - 1)
-            row = ((place[:, 1] * 0.5 + 0.5) * SHADOW_SIZE).astype(np.int32).clip(0, SHADOW_SIZE - 1)
+            column = ((place[:, 0] * 0.5 + 0.5) * size).astype(np.int32).clip(0, size - 1)
+            row = ((place[:, 1] * 0.5 + 0.5) * size).astype(np.int32).clip(0, size - 1)
             hidden = depth[row, column] < place[:, 2] * 0.5 + 0.5 - 0.002
             weight = 0.92 * 4 / directions * facing * hidden
             transfer -= weight[:, None] * harmonics(direction)
@@ -330,7 +393,9 @@ def _smooth(transfer: F32, kit: FaceKit, members: NDArray[np.int64], rounds: int
     full[members] = transfer
     a, b = kit.edges[:, 0], kit.edges[:, 1]
     for _ in range(rounds):
-        total = np.stack([np.bincount(a, c[b], len(full)) + np.bincount(b, c[a], len(full)) for c in full.T], 1)
+        total = np.stack(
+            [np.bincount(a, c[b], len(full)) + np.bincount(b, c[a], len(full)) for c in full.T], 1
+        )
         full = 0.4 * full + 0.6 * total.astype(np.float32) / kit.degree[:, None]
     return full[members]
 

@@ -92,7 +92,7 @@ void main() {
     float grown = coverage(0.28 + 0.1 * abs(mid.x)) * (0.82 + 0.1 * fine.z + 0.08 * pore.w);
     grown = clamp(grown + 0.25 * coverage(1.1) * smoothstep(0.3, 1.4, fine.y + 0.6 * pore.z), 0.0, 1.0);
     c = mix(c, sqrt(hair) * (0.72 + 0.06 * pore.x), grown * scalp);
-    float worn = (1.0 - bare) / (1.0 + exp(clamp((X.y - neckline) / 0.12, -30.0, 30.0)));
+    float worn = (1.0 - bare) / (1.0 + exp(clamp((X.y - neckline) / 0.07, -30.0, 30.0)));
     c = mix(c, cloth, worn);
     relief = mix(relief, 0.5, worn);
     color = vec4(clamp(c, 0.0, 1.0), clamp(relief, 0.0, 1.0));
@@ -139,9 +139,12 @@ in vec3 X, N, I; in vec2 T; out vec4 color;
     + """
 void main() {
     if (lash > 0.0) {  // cards of hairs: keep thin stripes that taper towards the tip
-        float row = mod(0.995 - T.y, 0.165) / 0.155;
-        float stripe = abs(fract(T.x * 38.0 + row * 0.4 * sin(T.x * 40.0)) - 0.5) * 2.0;
-        if (stripe > 0.62 - 0.55 * row) discard;
+        // Three cards lie over each other on each lid: the upper ones first, then the lower ones.
+        float card = floor((0.995 - T.y) / 0.166), row = mod(0.995 - T.y, 0.166) / 0.155;
+        bool lower = card > 2.5;
+        if (lower) row *= 1.7;
+        float stripe = abs(fract(T.x * 52.0 + card * 0.37 + row * 0.4 * sin(T.x * 40.0)) - 0.5) * 2.0;
+        if (row > 1.0 || stripe > (0.5 - 0.45 * row) * lash * (lower ? 0.55 : 1.0)) discard;
     }
     vec4 texel = texture(albedo, T);
     vec3 a = pow(texel.rgb, vec3(2.2)), n = normalize(N), v = normalize(eye - X), d = n;
@@ -156,7 +159,10 @@ void main() {
     if (skin > 0.0) shadowed *= 1.0 + skin * vec3(0.10, -0.01, -0.04) * exp(-pow((level - 0.25) / 0.18, 2.0));
     float lit = clamp(level / max(dot(open, vec3(0.33)), 0.02), 0.0, 1.0);
     float power = mix(mix(24.0, 14.0, skin), 260.0, wet);
-    float highlight = pow(max(dot(d, normalize(v + key)), 0.0), power);
+    // The cornea bulges, which the eyeball's mesh does not: its mirror image of the key light is nearer the middle.
+    float toward = max(dot(d, normalize(v + normalize(mix(key, v, 0.5 * wet)))), 0.0);
+    float highlight = mix(pow(toward, power), smoothstep(0.991, 0.996, toward) * 0.5, wet);
+    lit = mix(lit, 1.0, 0.6 * wet);  // lids darken the eye but hardly dim what it mirrors
     float rim = pow(1.0 - max(dot(n, v), 0.0), 4.0);
     vec3 c = a * shadowed + key_color * lit * highlight * gloss * (0.22 + 2.2 * wet) + rim * 0.06 * shadowed * (1.0 - wet);
     color = vec4(pow(clamp(c, 0.0, 1.0), vec3(1.0 / 2.2)), 1.0);

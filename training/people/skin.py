@@ -18,7 +18,13 @@ F32 = NDArray[np.float32]
 
 # sRGB from the lightest to the darkest.
 TONES = np.array(
-    [[0.93, 0.76, 0.68], [0.84, 0.64, 0.52], [0.66, 0.46, 0.34], [0.42, 0.27, 0.19], [0.27, 0.16, 0.11]]
+    [
+        [0.93, 0.76, 0.68],
+        [0.84, 0.64, 0.52],
+        [0.66, 0.46, 0.34],
+        [0.42, 0.27, 0.19],
+        [0.27, 0.16, 0.11],
+    ]
 )
 HAIR_COLORS = np.array(
     [
@@ -61,6 +67,7 @@ class Skin:
     brow_opacity: float
     brow_raise: float
     makeup: float
+    lashes: float  # width of the lashes' hairs, up to 1
 
 
 def sample_skin(rng: np.random.Generator, bald: bool) -> Skin:
@@ -79,7 +86,12 @@ def sample_skin(rng: np.random.Generator, bald: bool) -> Skin:
     lips = lips * rng.uniform(0.85, 1.1, 3)
     makeup = float(rng.uniform(0.3, 1) if rng.uniform() < 0.2 else 0)
     if makeup:
-        lips = lips + (np.array([rng.uniform(0.45, 0.7), 0.14, rng.uniform(0.16, 0.3)]) - lips) * makeup * 0.55
+        lips = (
+            lips
+            + (np.array([rng.uniform(0.45, 0.7), 0.14, rng.uniform(0.16, 0.3)]) - lips)
+            * makeup
+            * 0.55
+        )
     eyes = rng.choice([0, 4]) if melanin > 0.5 else rng.integers(0, 5)
     stubble = rng.uniform()
     age = rng.uniform()
@@ -105,10 +117,13 @@ def sample_skin(rng: np.random.Generator, bald: bool) -> Skin:
         brow_opacity=float(rng.uniform(0.55, 0.95)),
         brow_raise=float(rng.uniform(-0.004, 0.008)),
         makeup=makeup,
+        lashes=float(rng.uniform(0.4, 0.7) + 0.3 * makeup),
     )
 
 
-def paint_strokes(kit: FaceKit, skin: Skin, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def paint_strokes(
+    kit: FaceKit, skin: Skin, size: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """Draw lips (red) and brows (green) as masks over the face's texture; row 0 is v = 0. [size, size, 2]"""
     uv = kit.uv_of_vertex[LANDMARKS] * size
     lips = np.zeros((size, size), np.float32)
@@ -133,8 +148,10 @@ def _brow(points: F32, skin: Skin, size: int, rng: np.random.Generator) -> F32:
 
     tangent = along(at + 0.1) - along(at - 0.1)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-6
-    width = skin.brow_thickness * size * (0.3 + 0.7 * np.sin(np.pi * np.clip(at * 0.75 + 0.2, 0, 1)))
-    spread = rng.uniform(-0.5, 0.5, count)
+    width = (
+        skin.brow_thickness * size * (0.3 + 0.7 * np.sin(np.pi * np.clip(at * 0.75 + 0.2, 0, 1)))
+    )
+    spread = np.clip(rng.normal(0, 0.27, count), -0.7, 0.7)
     start = along(at)
     start[:, 1] += spread * width + (skin.brow_raise + 0.003) * size
     lean = np.stack([np.zeros(count), at * 0.9 - spread * 0.5], 1)

@@ -27,7 +27,11 @@ class View:
 
 
 def orbit(
-    yaw: float, pitch: float, distance: float, roll: float = 0.0, offset: tuple[float, float] = (0.0, 0.0)
+    yaw: float,
+    pitch: float,
+    distance: float,
+    roll: float = 0.0,
+    offset: tuple[float, float] = (0.0, 0.0),
 ) -> View:
     """Look at the origin of head space from yaw and pitch in degrees (right and up positive).
 
