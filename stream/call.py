@@ -15,6 +15,7 @@ from stream.caller import CallerPeer
 from stream.enrolment import Enrolment
 from stream.messages import Ended, Live, Receivers
 from stream.metrics import Metrics
+from stream.offer import Video
 from stream.peer import new_id
 from stream.receiver import ReceiverPeer
 from stream.render_loop import RenderLoop
@@ -91,7 +92,7 @@ class Call:
             services.metrics,
             services.settings.check_interval,
         )
-        answer = await caller.answer(offer, "video")
+        answer = await caller.answer(offer, Video.SENT)
         caller.start(self._enrolment.run())
         return answer
 
@@ -119,7 +120,7 @@ class Call:
         )
         self.receivers[receiver.id] = receiver
         try:
-            answer = await receiver.answer(offer, "video")
+            answer = await receiver.answer(offer, Video.RECEIVED)
         except BaseException:
             await self.leave(receiver.id)
             raise

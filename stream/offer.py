@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 MAX_LINES = 2000
 MAX_CANDIDATES = 64
@@ -28,6 +29,38 @@ class Fragment:
     username: str | None
 
 
+class Video(Enum):
+    """What an offer must do with video."""
+
+    SENT = "send"
+    RECEIVED = "receive"
+
+
+DIRECTIONS = {
+    "sendrecv": {Video.SENT, Video.RECEIVED},
+    "sendonly": {Video.SENT},
+    "recvonly": {Video.RECEIVED},
+    "inactive": set[Video](),
+}
+
+
+def _video_directions(lines: list[str]) -> set[Video]:
+    """What the video sections do, together; a section or session that says nothing does both."""
+    session = DIRECTIONS["sendrecv"]
+    found: set[Video] = set()
+    kind, direction = "", session
+    for line in [*lines, "m="]:
+        if line.startswith("m="):
+            if kind == "video":
+                found |= direction
+            elif not kind:
+                session = direction
+            kind, direction = line[2:].partition(" ")[0], session
+        elif line.startswith("a=") and line[2:].strip() in DIRECTIONS:
+            direction = DIRECTIONS[line[2:].strip()]
+    return found
+
+
 def _lines(text: str) -> list[str]:
     if "\0" in text:
         raise BadSdp("It holds a zero byte.")
@@ -49,12 +82,12 @@ def is_usable_candidate(candidate: str) -> bool:
     return len(parts) >= 8 and parts[2].lower() == "udp" and not parts[4].endswith(".local")
 
 
-def prepare(offer: str, wants: str) -> str:
+def prepare(offer: str, wants: Video) -> str:
     """Return the offer as aiortc shall see it.
 
     Args:
         offer: SDP of the browser.
-        wants: "video" or "application": a media section of this kind must be there.
+        wants: what the other side must do with video.
 
     Raises:
         BadSdp: it cannot be an offer.
@@ -63,12 +96,18 @@ def prepare(offer: str, wants: str) -> str:
     if not lines or lines[0].strip() != "v=0":
         raise BadSdp("It does not begin with v=0.")
     media = [line for line in lines if line.startswith("m=")]
-    if not any(line.startswith(f"m={wants} ") for line in media):
-        raise BadSdp(f"It has no {wants} section.")
+    if not any(line.startswith("m=video ") for line in media):
+        raise BadSdp("It has no video section.")
+    if wants not in _video_directions(lines):
+        raise BadSdp(f"It does not {wants.value} video.")
     if len(media) > MAX_MEDIA:
         raise BadSdp(f"It has more than {MAX_MEDIA} media sections.")
     if not any(line.startswith("a=fingerprint:") for line in lines):
         raise BadSdp("It has no DTLS fingerprint.")
+    sections = {line.removeprefix("a=mid:").strip() for line in lines if line.startswith("a=mid:")}
+    for line in lines:
+        if line.startswith("a=group:BUNDLE") and not sections.issuperset(line.split()[1:]):
+            raise BadSdp("It bundles a media section that is not there.")
     kept = []
     count = 0
     for line in lines:

@@ -1,10 +1,10 @@
 """When a receiver's next frame is due.
 
-A plain 30 Hz tick shows viewpoints of a 60 Hz screen that are 8 ms old on average, and makes the first
-one after a rest wait for 17 ms. So a frame may come a little before or after its tick: while
-viewpoints flow it is made when one arrives within that window, and after a rest it comes as soon as
-the first one is there. The rate stays at `fps` on average, and a late frame moves the ticks instead
-of causing a burst.
+A plain 30 Hz tick shows viewpoints of a 60 Hz screen that are 8 ms old on average, and makes the
+first one after a rest wait for 17 ms. So a frame may come a little before or after its tick: while
+viewpoints flow it is made when one arrives within that window, and after a rest it comes as soon
+as the first one is there. The rate stays at `fps` on average, and a late frame moves the ticks
+instead of causing a burst.
 """
 
 from __future__ import annotations

@@ -64,12 +64,12 @@ class Peer:
         self.connection.on("connectionstatechange", self._state_changed)
         self.connection.on("datachannel", self._channel_opened)
 
-    async def answer(self, sdp: str, wants: str) -> str:
+    async def answer(self, sdp: str, wants: offer.Video) -> str:
         """Answer an offer.
 
         Args:
             sdp: the offer.
-            wants: the kind of media section that it must have.
+            wants: what the other side must do with video.
 
         Raises:
             Problem: the offer cannot be used.

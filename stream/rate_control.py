@@ -54,7 +54,7 @@ class RateControl:
         """
         if self._first is None:
             self._first = self._last = now
-        # Several reports at once count as some time, a report after a long silence not as all of it.
+        # Several reports at once count as some time, one after a long silence not as all of it.
         elapsed = min(max(now - self._last, 0.02), 0.5)
         self._last = now
         wanted = min(max(bits_per_second * HEADROOM, self._floor), self._ceiling)

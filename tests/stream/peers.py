@@ -154,7 +154,7 @@ class Receiver(Client):
     async def watch(self) -> None:
         """Connect and wait for the first picture."""
         await self.connect()
-        await until(lambda: self.count, "the first picture")
+        await until(lambda: self.count and self.viewpoint.readyState == "open", "the first picture")
 
     def aim(self, **viewpoint: Any) -> int:
         """Send a viewpoint; return its number."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.offer import BadSdp, ice_username, is_usable_candidate, parse_fragment, prepare
+from stream.offer import BadSdp, Video, ice_username, is_usable_candidate, parse_fragment, prepare
 
 HOST = "1 1 udp 2122260223 192.0.2.1 5000 typ host"
 HIDDEN = "2 1 udp 2122260223 1b2c3d4e-0000-4000-8000-0123456789ab.local 5001 typ host"
@@ -17,19 +17,19 @@ def offer(*candidates: str, kind: str = "video") -> str:
 
 
 def test_only_candidates_that_can_be_checked_are_left() -> None:
-    prepared = prepare(offer(HOST, HIDDEN, TCP), "video")
+    prepared = prepare(offer(HOST, HIDDEN, TCP), Video.SENT)
     assert [line for line in prepared.splitlines() if "candidate" in line] == [
         f"a=candidate:{HOST}"
     ]
 
 
 def test_an_offer_without_candidates_is_an_offer() -> None:
-    assert "m=video" in prepare(offer(), "video")
+    assert "m=video" in prepare(offer(), Video.SENT)
 
 
 def test_lines_may_end_in_any_way() -> None:
     text = offer(HOST)
-    assert prepare(text.replace("\r\n", "\n"), "video") == prepare(text, "video")
+    assert prepare(text.replace("\r\n", "\n"), Video.SENT) == prepare(text, Video.SENT)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,33 @@ def test_lines_may_end_in_any_way() -> None:
         (offer().replace("a=fingerprint:sha-256 00:11\r\n", ""), "fingerprint"),
         (offer(*[HOST] * 65), "candidates"),
         (offer() + "a=x\n" * 3000, "lines"),
+        (offer() + "a=group:BUNDLE 0\r\n", "bundles"),
         (offer() + "m=audio 9 UDP/TLS/RTP/SAVPF 0\n" * 20, "media sections"),
     ],
 )
 def test_what_is_no_offer_is_refused_with_a_reason(text: str, why: str) -> None:
     with pytest.raises(BadSdp, match=why):
-        prepare(text, "video")
+        prepare(text, Video.SENT)
+
+
+@pytest.mark.parametrize(
+    ("direction", "does"),
+    [
+        ("a=sendrecv\r\n", {Video.SENT, Video.RECEIVED}),
+        ("a=sendonly\r\n", {Video.SENT}),
+        ("a=recvonly\r\n", {Video.RECEIVED}),
+        ("a=inactive\r\n", set()),
+        ("", {Video.SENT, Video.RECEIVED}),
+    ],
+)
+def test_an_offer_must_do_with_video_what_it_is_for(direction: str, does: set[Video]) -> None:
+    text = offer(HOST) + direction + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
+    for wanted in Video:
+        if wanted in does:
+            prepare(text, wanted)
+        else:
+            with pytest.raises(BadSdp, match=f"does not {wanted.value} video"):
+                prepare(text, wanted)
 
 
 def test_the_ice_user_name_is_found() -> None:

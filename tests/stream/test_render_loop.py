@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from models.viewpoint import Viewpoint
+from stream.avatar_lease import AvatarLease
+from stream.metrics import Metrics
+from stream.pacer import Arrival, Pacer
+from stream.render_loop import RenderLoop, View
+from stream.settings import Settings
+from stream.viewpoint_inbox import Aim
+from tests.stream.bar_engine import BarAvatar, BarEngine
+
+
+class Screen:
+    """Takes what a view is given."""
+
+    def __init__(self, engine: BarEngine, fps: float = 30.0) -> None:
+        self.shown: list[tuple[int | None, bool]] = []
+        self.lease: AvatarLease | None = AvatarLease(BarAvatar(engine, 0.0))  # type: ignore[arg-type]
+        self.view = View(lambda: self.lease, self._deliver, Pacer(fps))
+
+    def aim(self, sequence: int) -> None:
+        arrival = Arrival(time.monotonic(), float("inf"))
+        self.view.aims.put(Aim(Viewpoint(), sequence, arrival))
+
+    def _deliver(self, picture: Any, aim: Aim | None, refined: bool, taken: float) -> None:
+        self.shown.append((aim.sequence if aim is not None else None, refined))
+
+
+@contextmanager
+def rendering(engine: BarEngine, **settings: Any) -> Iterator[RenderLoop]:
+    loop = RenderLoop(engine, Settings(**settings), Metrics())  # type: ignore[arg-type]
+    loop.start()
+    try:
+        yield loop
+    finally:
+        loop.stop()
+    assert not loop.alive
+
+
+def wait(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_a_view_is_rendered_at_rest_and_at_a_new_viewpoint() -> None:
+    engine = BarEngine()
+    screen = Screen(engine)
+    with rendering(engine) as loop:
+        loop.add(screen.view)
+        wait(lambda: len(screen.shown) >= 3)
+        assert screen.shown[0] == (None, True)
+        screen.aim(7)
+        loop.wake()
+        wait(lambda: screen.shown[-1][0] == 7)
+        loop.remove(screen.view)
+        time.sleep(0.1)
+        count = len(screen.shown)
+        time.sleep(0.1)
+        assert len(screen.shown) == count
+
+
+def test_views_that_fall_due_together_are_rendered_together() -> None:
+    engine = BarEngine()
+    screens = [Screen(engine) for _ in range(5)]
+    with rendering(engine, render_threads=1, max_batch=3) as loop:
+        with loop._changed:  # let none begin before all are there
+            for screen in screens:
+                loop._views.append(screen.view)
+            loop._changed.notify()
+        wait(lambda: all(screen.shown for screen in screens))
+    assert engine.batches[:2] == [3, 2]
+
+
+def test_a_picture_that_was_overtaken_is_dropped() -> None:
+    first_may_go = threading.Event()
+
+    class Stumbling(BarEngine):
+        def render(self, requests):  # type: ignore[no-untyped-def]
+            if not self.batches:
+                self.batches.append(0)
+                first_may_go.wait(20)
+            return super().render(requests)
+
+    engine = Stumbling()
+    screen = Screen(engine)
+    screen.aim(1)
+    with rendering(engine, render_threads=2) as loop:
+        loop.add(screen.view)
+        wait(lambda: engine.batches)
+        screen.aim(2)
+        loop.wake()
+        wait(lambda: screen.shown)
+        first_may_go.set()
+        screen.aim(3)
+        loop.wake()
+        wait(lambda: screen.shown[-1][0] == 3)
+    numbers = [number for number, _ in screen.shown]
+    assert numbers == sorted(numbers) and 1 not in numbers
+
+
+def test_a_view_without_an_avatar_waits_for_one() -> None:
+    engine = BarEngine()
+    screen = Screen(engine)
+    lease, screen.lease = screen.lease, None
+    with rendering(engine) as loop:
+        loop.add(screen.view)
+        time.sleep(0.1)
+        assert not screen.shown
+        screen.lease = lease
+        wait(lambda: screen.shown)
+
+
+def test_a_retired_avatar_is_not_closed_under_the_renderer() -> None:
+    """BarEngine asserts that no closed avatar is drawn."""
+    engine = BarEngine(seconds=0.01)
+    screen = Screen(engine)
+    with rendering(engine) as loop:
+        loop.add(screen.view)
+        for _ in range(10):
+            count = len(screen.shown)
+            wait(lambda count=count: len(screen.shown) > count)
+            old, screen.lease = screen.lease, AvatarLease(BarAvatar(engine, 0.0))  # type: ignore[arg-type]
+            assert old is not None
+            old.retire()
+            wait(lambda old=old: old.closed)
+    failures = loop._metrics.render_failures.collect()[0].samples[0].value
+    assert failures == 0
+
+
+def test_raw_frames_for_those_who_want_them() -> None:
+    engine = BarEngine()
+    raw, refined = Screen(engine), Screen(engine)
+    raw.view.refine = False
+    with rendering(engine) as loop:
+        loop.add(raw.view)
+        loop.add(refined.view)
+        wait(lambda: len(raw.shown) > 3 and len(refined.shown) > 3)
+    assert not any(was for _, was in raw.shown)
+    assert all(was for _, was in refined.shown)
+
+
+def test_pictures_have_the_size_of_the_engine() -> None:
+    engine = BarEngine(512)
+    pictures: list[np.ndarray[Any, Any]] = []
+    screen = Screen(engine)
+    screen.view.deliver = lambda picture, *_: pictures.append(picture)
+    with rendering(engine) as loop:
+        loop.add(screen.view)
+        wait(lambda: pictures)
+    assert pictures[0].shape == (768, 512)
