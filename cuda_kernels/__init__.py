@@ -1,1 +1,1 @@
-"""The kernels of Visavis: splatting of Gaussian discs and colour conversion, each beside a plain torch reference."""
+"""The kernels: splatting of Gaussian discs, colour conversion; reference.py says it in torch."""

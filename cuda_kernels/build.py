@@ -1,7 +1,7 @@
 """Compiles the kernels for the CPU: `python -m cuda_kernels.build`, or as a part of `pip install`.
 
-Needs nothing but g++ (or what CXX names). The library is made for the instruction set of this machine;
-VISAVIS_MARCH=x86-64-v3, for instance, makes one for every machine with AVX2, about a third slower.
+Needs nothing but g++ (or what CXX names). The library is made for the instruction set of this
+machine; VISAVIS_MARCH=x86-64-v3, for instance, makes one for every machine with AVX2.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 SOURCE_FOLDER = Path(__file__).parent / "src"
@@ -55,12 +56,13 @@ def _instruction_sets(compiler: list[str], march: str) -> list[str]:
     return [name for name in INSTRUCTION_SETS if name in names]
 
 
-def build(library: Path = LIBRARY, march: str | None = None) -> Path:
+def build(library: Path = LIBRARY, march: str | None = None, extra: Sequence[str] = ()) -> Path:
     """Compile the library.
 
     Args:
         library: where to write it.
         march: instruction set, a value of g++'s -march; default $VISAVIS_MARCH, then "native".
+        extra: further options of the compiler; the tests build small libraries with them.
     Raises:
         BuildError: there is no compiler, or it refuses.
     """
@@ -73,7 +75,7 @@ def build(library: Path = LIBRARY, march: str | None = None) -> Path:
         needs = " ".join(_instruction_sets(compiler, march))
         defines = [f'-DVISAVIS_FINGERPRINT="{fingerprint()}"', f'-DVISAVIS_NEEDS="{needs}"']
         subprocess.run(
-            [*compiler, f"-march={march}", *FLAGS, *defines, *units, "-o", str(unfinished)],
+            [*compiler, f"-march={march}", *FLAGS, *defines, *extra, *units, "-o", str(unfinished)],
             check=True,
         )
         unfinished.replace(library)

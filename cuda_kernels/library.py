@@ -6,6 +6,7 @@ ctypes releases the GIL during a call, so two Python threads may rasterise at th
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cuda_kernels import build
 
@@ -14,15 +15,19 @@ class KernelLibraryError(RuntimeError):
     """The compiled kernels are missing, stale or made for another machine; says what to run."""
 
 
-_POINTER = ctypes.c_void_p
-_INT = ctypes.c_int
+_POINTER: Any = ctypes.c_void_p
+_INT: Any = ctypes.c_int
 _BATCH = [_INT] * 4 + [_POINTER] * 6 + [_INT] * 2 + [ctypes.c_double] * 2 + [_INT, ctypes.c_int64]
-_SIGNATURES: dict[str, tuple[list[type], type | None]] = {
+_SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "visavis_splat_bytes": ([_INT] * 2, _INT),
     "visavis_splat_forward_f32": (_BATCH + [_POINTER] * 5, None),
     "visavis_splat_forward_f64": (_BATCH + [_POINTER] * 5, None),
     "visavis_splat_backward_f32": (_BATCH + [_POINTER] * 9, None),
     "visavis_splat_backward_f64": (_BATCH + [_POINTER] * 9, None),
+    "visavis_rgb_to_i420": (
+        [_INT] * 4 + [_POINTER] + [ctypes.c_longlong] * 4 + [_INT, _POINTER],
+        None,
+    ),
 }
 
 

@@ -5,19 +5,19 @@ The method is that of Kerbl et al., "3D Gaussian Splatting for Real-Time Radianc
 composited front to back.
 """
 
-import ctypes
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from cuda_kernels.library import kernels
 
 MAX_CHANNELS = 8
 MAX_SIZE = 16384
 
-# Pairs per Gaussian that a call without `capacity` reckons with at first; measured on heads: 1 to 2.
+# Pairs per Gaussian that a call without `capacity` makes room for at first; heads have 1 to 2.
 _PAIRS_PER_GAUSSIAN = 4
 _LEAST_PAIRS = 65536
 
@@ -64,8 +64,8 @@ class Buffers:
         return self.pairs - self.starts[:, -1]
 
 
-def _pointer(t: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(t.data_ptr())
+def _pointer(t: Tensor) -> int:
+    return t.data_ptr()
 
 
 def _suffix(dtype: torch.dtype) -> str:
@@ -84,7 +84,7 @@ def _batch(inputs: tuple[Tensor, ...], view: View, capacity: int) -> list[Any]:
 
 
 def run_forward(inputs: tuple[Tensor, ...], view: View, buffers: Buffers, out: Tensor) -> None:
-    """Rasterise checked, contiguous inputs (means ... K, as in `splat`) into `out` and `buffers`."""
+    """Rasterise checked, contiguous inputs (means to K, as in `splat`) into `out`, `buffers`."""
     function = getattr(kernels(), f"visavis_splat_forward_{_suffix(out.dtype)}")
     rest = (buffers.splats, buffers.starts, buffers.lists, buffers.pairs, out)
     function(*_batch(inputs, view, buffers.capacity), *(_pointer(t) for t in rest))
@@ -108,9 +108,7 @@ def _forward(
 
 class _Splat(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, *arguments: Any
-    ) -> Tensor:
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
         *tensors, view, capacity, overflow = arguments
         inputs = tuple(t.detach().contiguous() for t in tensors)
         out, buffers = _forward(inputs, view, capacity)
@@ -123,15 +121,14 @@ class _Splat(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
         *inputs, out, splats, starts, lists, _ = ctx.saved_tensors
         grads = tuple(torch.zeros_like(t) for t in inputs[:4])
         function = getattr(kernels(), f"visavis_splat_backward_{_suffix(out.dtype)}")
         rest = (splats, starts, lists, out, grad.contiguous(), *grads)
-        function(
-            *_batch(tuple(inputs), ctx.view, lists.shape[1]), *(_pointer(t) for t in rest)
-        )
+        function(*_batch(tuple(inputs), ctx.view, lists.shape[1]), *(_pointer(t) for t in rest))
         return (*grads, None, None, None, None, None)
 
 
@@ -139,7 +136,9 @@ def check_inputs(inputs: tuple[Tensor, ...], view: View) -> None:
     """Raise ValueError in one line where shapes, types or sizes do not fit together."""
     means, axes, opacities, colors, world_to_camera, K = inputs
     if means.dim() != 3 or world_to_camera.dim() != 4 or colors.dim() != 3:
-        raise ValueError("splat: means is [B, N, 3], colors [B, N, C], world_to_camera [B, V, 4, 4]")
+        raise ValueError(
+            "splat: means is [B, N, 3], colors [B, N, C], world_to_camera [B, V, 4, 4]"
+        )
     (B, N), V, C = means.shape[:2], world_to_camera.shape[1], colors.shape[2]
     expected = {
         "means": (means, (B, N, 3)),
@@ -153,7 +152,9 @@ def check_inputs(inputs: tuple[Tensor, ...], view: View) -> None:
         if tuple(tensor.shape) != shape:
             raise ValueError(f"splat: {name} has shape {list(tensor.shape)}, needs {list(shape)}")
         if tensor.dtype != means.dtype or tensor.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"splat: {name} is {tensor.dtype}; all must be float32, or all float64")
+            raise ValueError(
+                f"splat: {name} is {tensor.dtype}; all must be float32, or all float64"
+            )
         if tensor.device.type != "cpu":
             raise ValueError(f"splat: {name} is on {tensor.device}; these kernels run on the CPU")
     if not 1 <= C <= MAX_CHANNELS:
@@ -184,7 +185,7 @@ def splat(
 
     View (b, v) sees the Gaussians of set b. A disc has the covariance a0 a0^T + a1 a1^T; its alpha
     at a pixel is min(0.99, opacity * exp(-d^T S^-1 d / 2)), nothing under 1/255, and a pixel takes
-    no more once less than 1/1000 of what lies behind it would show. Equal depths: lower index first.
+    no more once less than 1/1000 of what lies behind would show. Equal depths: lower index first.
 
     Args:
         means: centres in metres, world frame. float32 (or float64) [B, N, 3]

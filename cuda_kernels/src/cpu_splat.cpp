@@ -31,7 +31,7 @@ struct Scratch {
   };
   std::vector<Visible> visible, spare;
   std::vector<Box> boxes;
-  std::vector<int> digits;
+  std::vector<int> digits, counts;
   std::vector<int*> cursors;
   std::vector<real> grads;
   int64_t pairs;
@@ -63,6 +63,8 @@ void sort_by_depth(Scratch<real>& s) {
   }
 }
 
+const int SPARE_TILES = 3;
+
 struct TileBox {
   int x0, y0, x1, y1;  // upper ends exclusive
   explicit TileBox(Box b) : x0(b.x0 >> 2), y0(b.y0 >> 2), x1((b.x1 + 3) >> 2), y1((b.y1 + 3) >> 2) {}
@@ -70,7 +72,8 @@ struct TileBox {
 };
 
 // Calls body(tile, 1) for the tiles of a box. Most boxes touch 1, 2 or 4 tiles, at random: those do without a branch,
-// and then body(spare, 0) stands for a tile that is not there.
+// and then body(spare + 0, 1 or 2, 0) stands for a tile that is not there; three of them, so that one does not have to
+// wait for the other.
 template <typename Body>
 inline void for_tiles(Box box, int tiles_x, int spare, const Body& body) {
   TileBox t(box);
@@ -78,12 +81,20 @@ inline void for_tiles(Box box, int tiles_x, int spare, const Body& body) {
   if ((wide | high) <= 1) {
     body(corner, 1);
     body(wide ? corner + 1 : spare, wide);
-    body(high ? corner + tiles_x : spare, high);
-    body(wide & high ? corner + tiles_x + 1 : spare, wide & high);
+    body(high ? corner + tiles_x : spare + 1, high);
+    body(wide & high ? corner + tiles_x + 1 : spare + 2, wide & high);
     return;
   }
   for (int y = t.y0; y < t.y1; ++y)
     for (int x = t.x0; x < t.x1; ++x) body(y * tiles_x + x, 1);
+}
+
+// Four counters for each tile, used in turn, since an addition that waits for the one before it is slow.
+template <typename real>
+inline void count_tiles(Scratch<real>& s, Frame frame, Box box, int turn) {
+  int tiles = frame.tiles_x * frame.tiles_y;
+  int* counts = s.counts.data() + size_t(turn & 3) * size_t(tiles + SPARE_TILES);
+  for_tiles(box, frame.tiles_x, tiles, [&](int t, int one) { counts[t] += one; });
 }
 
 // Lists, per tile, the Gaussians that touch it, front to back. Where there are more pairs than `capacity`, the
@@ -98,17 +109,18 @@ void bin(Scratch<real>& s, Frame frame, int64_t capacity, int* starts, int* list
       if ((kept += TileBox(s.boxes[size_t(s.visible[n].id)]).count()) > capacity) break;
     s.visible.resize(n);
   }
-  s.digits.assign(size_t(tiles) + 1, 0);
-  int* counts = s.digits.data();
-  for (const Visible& v : s.visible)
-    for_tiles(s.boxes[size_t(v.id)], frame.tiles_x, tiles, [&](int t, int one) { counts[t] += one; });
-  s.cursors.resize(size_t(tiles) + 1);
+  const size_t row = size_t(tiles) + SPARE_TILES;
+  if (s.pairs > capacity) {
+    std::fill(s.counts.begin(), s.counts.end(), 0);
+    for (const Visible& v : s.visible) count_tiles(s, frame, s.boxes[size_t(v.id)], 0);
+  }
+  s.cursors.resize(row);
   int nowhere;
-  s.cursors[size_t(tiles)] = &nowhere;
+  std::fill(s.cursors.begin(), s.cursors.end(), &nowhere);
   starts[0] = 0;
-  for (int t = 0; t < tiles; ++t) {
-    s.cursors[size_t(t)] = list + starts[t];
-    starts[t + 1] = starts[t] + counts[t];
+  for (size_t t = 0; t < size_t(tiles); ++t) {
+    s.cursors[t] = list + starts[t];
+    starts[t + 1] = starts[t] + s.counts[t] + s.counts[row + t] + s.counts[2 * row + t] + s.counts[3 * row + t];
   }
   int** cursors = s.cursors.data();
   for (const Visible& v : s.visible)
@@ -137,6 +149,7 @@ void project_view(const Batch<real>& b, int view, Frame frame, Splat<real, C>* s
   size_t set = size_t(view / b.views_per_set) * size_t(b.n);
   s.visible.resize(size_t(b.n));
   s.boxes.resize(size_t(b.n));
+  s.counts.assign(4 * size_t(frame.tiles_x * frame.tiles_y + SPARE_TILES), 0);
   s.pairs = 0;
   size_t visible = 0;
   int tiles[LANE_WIDTH(real)];
@@ -148,6 +161,7 @@ void project_view(const Batch<real>& b, int view, Frame frame, Splat<real, C>* s
       s.boxes[size_t(i + k)] = splats[i + k].box;
       s.visible[visible++] = {depth_bits(splats[i + k].depth), i + k};
       s.pairs += tiles[k];
+      count_tiles(s, frame, splats[i + k].box, k);
     }
   }
   s.visible.resize(visible);
@@ -239,7 +253,9 @@ void backward(const Batch<real>& b, int threads, int64_t capacity, const Splat<r
   Batch<real> {                                                                                                      \
     sets, views_per_set, n, width, height, means, axes, opacities, colors, world_to_camera, K, real(eps2d), real(near) \
   }
-#define EACH_CHANNEL_COUNT(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
+#ifndef EACH_CHANNEL_COUNT
+  #define EACH_CHANNEL_COUNT(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
+#endif
 
 #define DEFINE_SPLAT(real, suffix)                                                                                   \
   extern "C" void visavis_splat_forward_##suffix(BATCH_ARGUMENTS(real), void* splats, int* starts, int* list,        \

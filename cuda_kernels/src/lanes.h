@@ -23,8 +23,28 @@
 #define ALL_CELLS 0xFFFFu
 
 #ifdef __CUDACC__
-
   #define DEVICE static __device__ __forceinline__
+#else
+  #define DEVICE static inline __attribute__((always_inline))
+#endif
+
+// The upper half of a float, as torch stores it.
+struct BFloat16 {
+  unsigned short bits;
+};
+
+DEVICE float real_of(float x) { return x; }
+DEVICE double real_of(double x) { return x; }
+DEVICE float real_of(BFloat16 x) {
+  union {
+    unsigned bits;
+    float value;
+  } both = {unsigned(x.bits) << 16};
+  return both.value;
+}
+
+#ifdef __CUDACC__
+
   #define SHARED __shared__
   #define LANE_WIDTH(real) 1
   #define BATCH 32
@@ -91,15 +111,15 @@ DEVICE double sqrt_of(double x) { return sqrt(x); }
 DEVICE float floor_of(float x) { return floorf(x); }
 DEVICE double floor_of(double x) { return floor(x); }
 
-template <typename real>
-DEVICE real lane_of(real v, int) {
+template <typename T>
+DEVICE T lane_of(T v, int) {
   return v;
 }
 
 // Item `first` of an array whose items lie `stride` apart.
-template <typename real>
-DEVICE real load_pack(const real* items, int stride, int first, int) {
-  return items[size_t(first) * stride];
+template <typename item>
+DEVICE auto load_pack(const item* items, int stride, int first, int) {
+  return real_of(items[size_t(first) * stride]);
 }
 
 // One pixel of a plane, or zero outside the picture.
@@ -117,7 +137,7 @@ DEVICE void store_pixel(real* plane, int x0, int y0, unsigned lane, int width, i
 
 #else
 
-  #ifdef __AVX512BW__
+  #ifdef __AVX2__
     #include <immintrin.h>
   #endif
   #include <cmath>
@@ -125,7 +145,6 @@ DEVICE void store_pixel(real* plane, int x0, int y0, unsigned lane, int width, i
   #include <cstdint>
   #include <cstring>
 
-  #define DEVICE static inline __attribute__((always_inline))
   #define SHARED
   #define LANE_WIDTH(real) int(LanesOf<real>::width)
   #define BATCH 64
@@ -278,15 +297,16 @@ DEVICE auto lane_of(const V& v, int k) {
   return v[k];
 }
 
-// Items first .. first + width - 1 of an array whose items lie `stride` apart; of the last one repeats from n on.
-template <typename real>
-DEVICE typename LanesOf<real>::type load_pack(const real* items, int stride, int first, int n) {
+// Items first .. first + width - 1 of an array whose items lie `stride` apart; from n on the last one is repeated.
+template <typename item>
+DEVICE auto load_pack(const item* items, int stride, int first, int n) {
+  typedef decltype(real_of(item())) real;
   typename LanesOf<real>::type v;
   if (first + LANE_WIDTH(real) <= n)
-    for (int k = 0; k < LANE_WIDTH(real); ++k) v[k] = items[size_t(first + k) * size_t(stride)];
+    for (int k = 0; k < LANE_WIDTH(real); ++k) v[k] = real_of(items[size_t(first + k) * size_t(stride)]);
   else
     for (int k = 0; k < LANE_WIDTH(real); ++k)
-      v[k] = items[size_t(first + k < n ? first + k : n - 1) * size_t(stride)];
+      v[k] = real_of(items[size_t(first + k < n ? first + k : n - 1) * size_t(stride)]);
   return v;
 }
 
@@ -324,3 +344,23 @@ template <typename T>
 DEVICE T larger(T a, T b) {
   return a > b ? a : b;
 }
+
+#if !defined(__CUDACC__) && defined(__AVX2__)
+// g++ makes a comparison and a blend of `a < b ? a : b` on vectors; these are one instruction with the same result.
+// (The masked forms, since the plain ones of g++ 12 warn of an uninitialised value.)
+DEVICE LanesOf<float>::type smaller(LanesOf<float>::type a, LanesOf<float>::type b) {
+  #ifdef __AVX512F__
+  return _mm512_maskz_min_ps(0xFFFF, a, b);
+  #else
+  return _mm256_min_ps(a, b);
+  #endif
+}
+
+DEVICE LanesOf<float>::type larger(LanesOf<float>::type a, LanesOf<float>::type b) {
+  #ifdef __AVX512F__
+  return _mm512_maskz_max_ps(0xFFFF, a, b);
+  #else
+  return _mm256_max_ps(a, b);
+  #endif
+}
+#endif

@@ -151,6 +151,13 @@ DEVICE Lanes<real> log2_alpha(const G& g, Lanes<real> dx, Lanes<real> dy) {
   return dx * (g.xx * dx + g.xy * dy) + (g.yy * dy * dy + g.peak);
 }
 
+// Alpha from its logarithm and 2^power; power may be so low that 2^power has no meaning.
+template <typename real>
+DEVICE Lanes<real> alpha_of(Lanes<real> power, Lanes<real> raw) {
+  const Lanes<real> zero = Lanes<real>{}, cap = zero + real(MAX_ALPHA);
+  return power >= real(LOG2_MIN_ALPHA) ? smaller(raw, cap) : zero;
+}
+
 // out: [C + 2, H, W]: colours times weight, depth times weight, alpha.
 template <typename real, int C>
 DEVICE void composite_forward(int tile, Frame frame, const int* starts, const int* list, const Splat<real, C>* splats,
@@ -158,12 +165,13 @@ DEVICE void composite_forward(int tile, Frame frame, const int* starts, const in
   typedef Lanes<real> V;
   SHARED Splat<real, C> batch[BATCH];
   SHARED unsigned short masks[BATCH];
-  PerLane<real> seen, depth, color[C];
+  PerLane<real> seen, depth, hidden, color[C];
   const V zero = V{} ;
   int tx = tile % frame.tiles_x, ty = tile / frame.tiles_x;
   CELLS(cell, ALL_CELLS) LANES(lane) {
     at(seen, cell, lane) = zero + 1;
     at(depth, cell, lane) = zero;
+    at(hidden, cell, lane) = zero;
     for (int c = 0; c < C; ++c) at(color[c], cell, lane) = zero;
   }
   unsigned live = ALL_CELLS;
@@ -181,20 +189,19 @@ DEVICE void composite_forward(int tile, Frame frame, const int* starts, const in
       real ox = real(16 * tx + 4 * int(cell & 3)) + real(0.5), oy = real(16 * ty + 4 * int(cell >> 2)) + real(0.5);
       LANES(lane) {
         V x = lane_x<real>(lane) + ox, y = lane_y<real>(lane) + oy;
-        V T = at(seen, cell, lane), sdepth = at(depth, cell, lane), scolor[C];
+        V T = at(seen, cell, lane), sdepth = at(depth, cell, lane), sw = at(hidden, cell, lane), scolor[C];
         for (int c = 0; c < C; ++c) scolor[c] = at(color[c], cell, lane);
         BITS(k, column) {
           const Splat<real, C>& g = batch[k];
           V power = log2_alpha<real>(g, x - g.u, y - g.v);
-          V alpha = exp2_of(power);
-          alpha = alpha < real(MAX_ALPHA) ? alpha : zero + real(MAX_ALPHA);
-          alpha = power >= real(LOG2_MIN_ALPHA) ? alpha : zero;
+          V alpha = alpha_of<real>(power, exp2_of(power));
           V w = T >= real(SEEN_LIMIT) ? T * alpha : zero;
           for (int c = 0; c < C; ++c) scolor[c] += w * g.color[c];
           sdepth += w * g.depth;
-          T -= w;
+          sw += w;
+          T -= T * alpha;  // past the limit too: the shortest way from one T to the next
         }
-        at(seen, cell, lane) = T, at(depth, cell, lane) = sdepth;
+        at(seen, cell, lane) = T, at(depth, cell, lane) = sdepth, at(hidden, cell, lane) = sw;
         for (int c = 0; c < C; ++c) at(color[c], cell, lane) = scolor[c];
       }
     }
@@ -207,7 +214,7 @@ DEVICE void composite_forward(int tile, Frame frame, const int* starts, const in
     for (int c = 0; c < C; ++c)
       store_pixel(out + c * plane, x0, y0, lane, frame.width, frame.height, at(color[c], cell, lane));
     store_pixel(out + C * plane, x0, y0, lane, frame.width, frame.height, at(depth, cell, lane));
-    store_pixel(out + (C + 1) * plane, x0, y0, lane, frame.width, frame.height, 1 - at(seen, cell, lane));
+    store_pixel(out + (C + 1) * plane, x0, y0, lane, frame.width, frame.height, at(hidden, cell, lane));
   }
 }
 
@@ -260,17 +267,17 @@ DEVICE void composite_backward(int tile, Frame frame, const int* starts, const i
           V power = log2_alpha<real>(g, dx, dy);
           V& T = at(seen, cell, lane);
           V raw = exp2_of(power);
-          V alpha = raw < real(MAX_ALPHA) ? raw : zero + real(MAX_ALPHA);
-          alpha = power >= real(LOG2_MIN_ALPHA) ? alpha : zero;
-          alpha = T >= real(SEEN_LIMIT) ? alpha : zero;
-          V w = T * alpha;
+          V alpha = alpha_of<real>(power, raw);
+          V w = T >= real(SEEN_LIMIT) ? T * alpha : zero;
           V value = g.depth * at(ddepth, cell, lane) + at(dalpha, cell, lane);
           for (int c = 0; c < C; ++c) value += g.color[c] * at(dcolor[c], cell, lane);
           V rest = at(behind, cell, lane) - w * value;
           at(behind, cell, lane) = rest;
-          V d = alpha * (T * value - rest / (1 - alpha));  // dL / d log(alpha); zero where alpha is
+          // dL / d log(alpha): zero where alpha is, where it is capped, and where the pixel is full.
+          V d = w * value - rest * (alpha / (1 - alpha));
+          d = T >= real(SEEN_LIMIT) ? d : zero;
           d = raw <= real(MAX_ALPHA) ? d : zero;
-          T -= w;
+          T -= T * alpha;
           V dxd = d * dx, dyd = d * dy;
           m += d, mx += dxd, my += dyd;
           mxx += dxd * dx, mxy += dxd * dy, myy += dyd * dy;

@@ -1,0 +1,73 @@
+// The kernels of splat.h and i420.h as CUDA entry points, for pictures and Gaussians of CHANNELS channels.
+//
+// blockIdx.y is the view; project, project_backward: one thread per Gaussian; composite_*: one block of 256 threads per
+// tile; rgb_to_i420: one thread per 2 x 2 block of pixels. All views of a launch see the same set of Gaussians.
+#include "i420.h"
+#include "splat.h"
+
+#ifndef CHANNELS
+  #define CHANNELS 4
+#endif
+
+typedef Splat<float, CHANNELS> FloatSplat;
+typedef SplatGrad<float, CHANNELS> FloatGrad;
+
+extern "C" __global__ void project(int n, const float* means, const float* axes, const float* opacities,
+                                   const float* colors, const float* world_to_camera, const float* K, Frame frame,
+                                   float eps2d, float near, FloatSplat* splats, int* tiles) {
+  int i = int(blockIdx.x * blockDim.x + threadIdx.x), view = int(blockIdx.y);
+  if (i >= n) return;
+  Camera<float> camera = camera_of(world_to_camera + 16 * view, K + 9 * view);
+  project<float, CHANNELS>(i, n, camera, frame, eps2d, near, means, axes, opacities, colors,
+                           splats + size_t(view) * n, tiles + size_t(view) * n + i);
+}
+
+extern "C" __global__ void __launch_bounds__(TILE_LANES)
+    composite_forward(int n, Frame frame, int capacity, const int* starts, const int* lists, const FloatSplat* splats,
+                      float* out) {
+  size_t view = blockIdx.y, pixels = size_t(frame.width) * frame.height * (CHANNELS + 2);
+  composite_forward<float, CHANNELS>(int(blockIdx.x), frame, starts + view * (gridDim.x + 1), lists + view * capacity,
+                                     splats + view * n, out + view * pixels);
+}
+
+extern "C" __global__ void __launch_bounds__(TILE_LANES)
+    composite_backward(int n, Frame frame, int capacity, const int* starts, const int* lists, const FloatSplat* splats,
+                       const float* out, const float* dout, FloatGrad* grads) {
+  size_t view = blockIdx.y, pixels = size_t(frame.width) * frame.height * (CHANNELS + 2);
+  composite_backward<float, CHANNELS>(int(blockIdx.x), frame, starts + view * (gridDim.x + 1), lists + view * capacity,
+                                      splats + view * n, out + view * pixels, dout + view * pixels, grads + view * n);
+}
+
+// A thread adds up all views of its Gaussian, in their order: no atomics, the same result every time.
+extern "C" __global__ void project_backward(int n, int views, const float* means, const float* axes,
+                                            const float* opacities, const float* world_to_camera, const float* K,
+                                            float eps2d, const FloatSplat* splats, const FloatGrad* grads,
+                                            float* dmeans, float* daxes, float* dopacities, float* dcolors) {
+  int i = int(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= n) return;
+  for (int view = 0; view < views; ++view) {
+    Camera<float> camera = camera_of(world_to_camera + 16 * view, K + 9 * view);
+    size_t at = size_t(view) * n + i;
+    project_backward<float, CHANNELS>(camera, eps2d, means + 3 * i, axes + 6 * i, opacities[i], splats[at].box,
+                                      grads[at], dmeans + 3 * i, daxes + 6 * i, dopacities + i, dcolors + CHANNELS * i);
+  }
+}
+
+template <typename item>
+DEVICE void convert_block(int width, int height, const item* rgb, long long picture_step, Layout layout,
+                          unsigned char* frames) {
+  int block = int(blockIdx.x * blockDim.x + threadIdx.x);
+  if (block >= width / 2 * (height / 2)) return;
+  rgb_to_i420(block % (width / 2), block / (width / 2), width, height, rgb + blockIdx.y * picture_step, layout,
+              frames + blockIdx.y * ((long long)width * height * 3 / 2));
+}
+
+extern "C" __global__ void rgb_to_i420_float32(int width, int height, const float* rgb, long long picture_step,
+                                               Layout layout, unsigned char* frames) {
+  convert_block(width, height, rgb, picture_step, layout, frames);
+}
+
+extern "C" __global__ void rgb_to_i420_bfloat16(int width, int height, const BFloat16* rgb, long long picture_step,
+                                                Layout layout, unsigned char* frames) {
+  convert_block(width, height, rgb, picture_step, layout, frames);
+}
