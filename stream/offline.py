@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import SetupError
 from models.viewpoint import Viewpoint
 from stream.movie import write_movie
 from stream.output_file import OutputError, output_file
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 MOVIE_EXTENSIONS = (".mp4",)
 SPLAT_EXTENSIONS = (".ply",)
+
+ASSETS = Path(__file__).resolve().parent.parent / "models" / "assets"
 
 NOD = 4.0
 """Degrees of pitch in an orbit: the eye draws a flat figure of eight, which shows depth better than
@@ -68,9 +71,13 @@ def read_portrait(name: str) -> NDArray[np.uint8]:
     Raises:
         PortraitError: the file cannot be read as a picture.
     """
-    from models.picture import demo_portrait, load_picture
+    from models.picture import load_picture
 
-    return demo_portrait() if name == "demo" else load_picture(name)
+    if name != "demo":
+        return load_picture(name)
+    for path in sorted(ASSETS.glob("demo.*")):
+        return load_picture(path)
+    raise SetupError("The built-in portrait is not installed. Run: make clean install")
 
 
 def render(
