@@ -194,14 +194,18 @@ class FaceDetector:
         return found
 
     def _look(self, picture: Picture, x: float, y: float, side: float) -> list[Face]:
-        scale = DETECTOR_SIZE / side
-        to_crop = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]])
-        crop = sample(picture, to_crop, DETECTOR_SIZE)
-        # The network knows black bars, not smeared edges, around pictures that are not square.
-        left, top = max(0, round(-x * scale)), max(0, round(-y * scale))
-        right = min(DETECTOR_SIZE, round((picture.shape[1] - x) * scale))
-        bottom = min(DETECTOR_SIZE, round((picture.shape[0] - y) * scale))
-        crop[:top], crop[bottom:], crop[:, :left], crop[:, right:] = 0, 0, 0, 0
+        # Whole pixels will do for a search, and a plain resize is far quicker than a warp. The
+        # network knows black bars, not smeared edges, around pictures that are not square.
+        left, top, edge = round(x), round(y), round(side)
+        part = picture[max(top, 0) : top + edge, max(left, 0) : left + edge]
+        scale = DETECTOR_SIZE / edge
+        seen_w, seen_h = (max(1, round(n * scale)) for n in (part.shape[1], part.shape[0]))
+        crop = np.zeros((DETECTOR_SIZE, DETECTOR_SIZE, 3), np.uint8)
+        at_x, at_y = round(max(-left, 0) * scale), round(max(-top, 0) * scale)
+        small = cv2.resize(part, (seen_w, seen_h), interpolation=cv2.INTER_AREA)
+        crop[at_y : at_y + seen_h, at_x : at_x + seen_w] = small[
+            : DETECTOR_SIZE - at_y, : DETECTOR_SIZE - at_x
+        ]
         self._net.setInput(_blob(crop, 1 / 127.5, -1))
         boxes, scores = self._net.forward(self._outputs)
         scores = 1 / (1 + np.exp(-np.clip(scores.reshape(-1), -50, 50)))
@@ -272,7 +276,8 @@ def _mean(values: list[Floats], weights: Floats) -> Floats:
 class FaceMesh:
     """468 landmarks of a face."""
 
-    PRESENCE = 0.5
+    PRESENCE = 0.9
+    """Faces to 30 degrees from the front get over 0.99, what is none 0.82 at most (measured)."""
 
     def __init__(self) -> None:
         self._net = read_network(MESH)

@@ -18,6 +18,8 @@ from models.head_pose import HeadPose
 
 MEASURE_SIZE = 128
 """Side of the portrait in which light and sharpness are measured, pixels."""
+DARK_PICTURE = 0.25
+"""Luminance 0..1 of the brightest parts under which darkness is why no face was found."""
 EYE_DISTANCE = 57.0
 """Pixels between the eyes in a portrait of 256."""
 
@@ -36,11 +38,12 @@ class Limits:
     contrast: float  # luminance between the darker and the brighter parts at least
     colour: float  # mean spread between red, green and blue at least
     detail: float
-    eyes: float  # opening of the eyes over their width at least
+    eyes: float  # opening of the eyes over their width below which they may be closed
+    iris: float  # part of the eyes that is dark below which they may be closed
 
 
-LIVE = Limits(12, 18, 15, 32, 0.08, 0.22, 0.25, 0.10, 0.015, 0.30, 0.17)
-STILL = Limits(25, 28, 40, 24, 0.30, 0.08, 0.60, 0.04, 0.0, 0.12, 0.0)
+LIVE = Limits(12, 18, 15, 32, 0.08, 0.22, 0.25, 0.10, 0.015, 0.30, 0.27, 0.07)
+STILL = Limits(25, 28, 40, 24, 0.30, 0.08, 0.60, 0.04, 0.0, 0.12, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ _STILL_WORDS = {
     "Choose one with the whole head.",
     "turned": "The face is turned by {angle:.0f} degrees {way}, at most {needed:.0f} will do. "
     "Choose a picture in which it looks at the camera.",
-    "dark": "The face is too dark. Choose a picture with light on the face.",
+    "dark": "The picture is too dark. Choose one with light on the face.",
     "bright": "The face is burnt out to white. Choose a picture with less light on it.",
     "flat": "The face has too little contrast. Choose a clearer picture.",
     "blurred": "The face is blurred. Choose a sharper picture.",
@@ -126,7 +129,9 @@ def judge(
     """
     words = _LIVE_WORDS if strict else _STILL_WORDS
     if mesh is None or pose is None or crop is None:
-        return FrameCheck(False, "no_face", words["no_face"])
+        grey = cv2.cvtColor(picture[::4, ::4], cv2.COLOR_RGB2GRAY)
+        code = "dark" if np.percentile(grey, 98) < 255 * DARK_PICTURE else "no_face"
+        return FrameCheck(False, code, words[code])
     flat = mesh.points[:, :2]
     (left, top), (right, bottom) = flat.min(0).tolist(), flat.max(0).tolist()
     eye_distance = EYE_DISTANCE * MEASURE_SIZE / 256 / _scale(crop, flat.mean(0))
@@ -181,7 +186,8 @@ def _problems(
         yield "grey", {}
     if face.detail < limits.detail:
         yield "blurred", {}
-    if face.eyes < limits.eyes:
+    # The lids of the mesh hardly close, and pale eyes hold little that is dark: both must say so.
+    if face.eyes < limits.eyes and face.iris < limits.iris:
         yield "eyes_closed", {}
 
 
@@ -195,6 +201,7 @@ class _Face:
     colour: float  # mean spread between red, green and blue
     detail: float  # of the finest structure, over the spread of the luminance
     eyes: float  # opening of the wider eye over its width
+    iris: float  # part of the eyes' middle that is dark, as pupil, iris and lashes are
 
 
 def _measure(picture: Picture, mesh: Mesh, crop: Affine) -> _Face:
@@ -204,7 +211,7 @@ def _measure(picture: Picture, mesh: Mesh, crop: Affine) -> _Face:
     cv2.fillConvexPoly(face, cv2.convexHull(np.round(points - 0.5).astype(np.int32)), 1)
     inside = cv2.erode(face, np.ones((5, 5), np.uint8)) > 0
     if not inside.any():  # a face of landmarks that are all over the place
-        return _Face(0, 0, 0, 0, 0, 0)
+        return _Face(0, 0, 0, 0, 0, 0, 0)
     grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     skin = grey[inside]
     darker, brighter = np.percentile(skin, [5, 95])
@@ -221,6 +228,7 @@ def _measure(picture: Picture, mesh: Mesh, crop: Affine) -> _Face:
         colour=float((colours.max(1) - colours.min(1)).mean()),
         detail=float(min(finest) / max(float(skin.std()), 1e-3)),
         eyes=max(_opening(mesh.points, eye) for eye in _EYES),
+        iris=max(_dark_part(picture, mesh.points, corners) for corners, _ in _EYES),
     )
 
 
@@ -237,6 +245,18 @@ def _opening(points: Floats, eye: tuple[tuple[int, int], tuple[tuple[int, int], 
     (outer, inner), lids = eye
     heights = [np.linalg.norm(points[a] - points[b]) for a, b in lids]
     return float(np.mean(heights) / np.linalg.norm(points[outer] - points[inner]))
+
+
+def _dark_part(picture: Picture, points: Floats, corners: tuple[int, int]) -> float:
+    """Part of the middle of an eye that is darker than half the skin around it."""
+    outer, inner = points[corners[0], :2], points[corners[1], :2]
+    along = (inner - outer).astype(np.float64)
+    scale = 64 / max(float(np.hypot(*along)), 1e-3)  # corner to corner in 64 pixels
+    c, s = scale * along / max(float(np.hypot(*along)), 1e-3)
+    turn = np.array([[c, s], [-s, c]])
+    to_crop = np.c_[turn, 32 - turn @ ((outer + inner) / 2)]
+    eye = cv2.cvtColor(sample(picture, to_crop, 64), cv2.COLOR_RGB2GRAY)[16:48, 8:56]
+    return float((eye[:, 14:34] < 0.45 * np.percentile(eye, 90)).mean())
 
 
 def _outside(picture: Picture, crop: Affine) -> float:

@@ -131,14 +131,15 @@ def fit_head_pose(points: NDArray[np.float32], K: Matrix) -> HeadPose:
     right = np.r_[seen[:, 0] * Z - X, seen[:, 1] * Z - Y]
     position = np.linalg.lstsq(system, right, rcond=None)[0] if n else np.zeros(3)
 
-    # Angles are those seen along the line of sight to the middle of the head.
+    # Angles are those seen along the line of sight to the middle of the head. The order is that of
+    # a viewpoint: yaw about the head's own vertical, then pitch, then roll in the picture.
     aimed = look_at(position) @ rotation
-    roll = np.arctan2(aimed[1, 0], aimed[0, 0])
+    roll = np.arctan2(-aimed[0, 1], aimed[1, 1])
     c, s = np.cos(roll), np.sin(roll)
     ahead = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ aimed @ [0.0, 0.0, -1.0]
     return HeadPose(
-        yaw=float(np.degrees(np.arctan2(-ahead[0], -ahead[2]))),
-        pitch=float(np.degrees(np.arcsin(np.clip(ahead[1], -1, 1)))),
+        yaw=float(np.degrees(np.arcsin(np.clip(-ahead[0], -1, 1)))),
+        pitch=float(np.degrees(np.arctan2(ahead[1], -ahead[2]))),
         roll=float(np.degrees(roll)),
         rotation=turn.T @ rotation,
         position=turn.T @ position,
