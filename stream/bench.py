@@ -268,6 +268,8 @@ def measure_rates(
             time.sleep(seconds)
             elapsed = time.perf_counter() - start
             after = [(sink.rendered, sink.encoded) for sink in sinks]
+            if not loop.alive:
+                raise RuntimeError("the render threads have ended; see the error above")
         finally:
             for sink in sinks:
                 loop.remove(sink.view)

@@ -256,26 +256,44 @@ def pages() -> Finding:
 
 
 def weights() -> list[Finding]:
-    """The trained networks with what their model cards say of them."""
-    files = sorted((ROOT / "models").rglob("*.safetensors"))
-    if not files:
-        return [
-            Finding("weights", State.MISSING, "no network is installed", "git pull && make install")
-        ]
-    findings = []
-    for file in files:
-        from safetensors import safe_open
+    """The trained networks, each really loaded, with what their model cards say of them."""
+    from models import weights as networks
 
-        with safe_open(file, "np") as tensors:
-            count = len(list(tensors.keys()))
-        card_path = file.with_suffix(".json")
-        card = json.loads(card_path.read_text()) if card_path.is_file() else {}
-        size = file.stat().st_size
-        text = f"{size / 1e6:.1f} MB, {count} tensors"
-        findings.append(
-            Finding(file.stem, State.OK, text, facts={"bytes": size, "tensors": count, **card})
-        )
+    findings = []
+    for file, load in (
+        (networks.LIFTER, networks.load_lifter),
+        (networks.REFINER, networks.load_refiner),
+    ):
+        path = networks.weights_folder() / file
+        try:
+            load()
+        except Exception as error:
+            mend = f"git -C {shlex.quote(str(ROOT))} checkout -- models/assets"
+            findings.append(Finding(path.stem, State.MISSING, _one_line(error), mend))
+            continue
+        card = model_card(path.with_suffix(".json"))
+        text = f"{path.stat().st_size / 1e6:.1f} MB, " + card_in_words(card)
+        findings.append(Finding(path.stem, State.OK, text, facts={"path": str(path), **card}))
     return findings
+
+
+def model_card(path: Path) -> dict[str, object]:
+    """What is said of a network; empty where nothing is."""
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}
+
+
+def card_in_words(card: dict[str, object]) -> str:
+    """The numbers of a model card in one line."""
+    numbers = {key: value for key, value in card.items() if isinstance(value, int | float)}
+    for key in ("metrics", "results"):
+        measured = card.get(key)
+        if isinstance(measured, dict):
+            numbers |= {k: v for k, v in measured.items() if isinstance(v, int | float)}
+    return ", ".join(f"{key} {value:,}" for key, value in numbers.items()) or "no model card"
 
 
 def face_models() -> list[Finding]:

@@ -28,7 +28,8 @@ PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 MOVIE_EXTENSIONS = (".mp4",)
 SPLAT_EXTENSIONS = (".ply",)
 
-ASSETS = Path(__file__).resolve().parent.parent / "models" / "assets"
+DEMO = Path(__file__).resolve().parent.parent / "models" / "assets" / "demo_portrait.png"
+"""The built-in person: synthetic, so that the project ships nobody's face."""
 
 NOD = 4.0
 """Degrees of pitch in an orbit: the eye draws a flat figure of eight, which shows depth better than
@@ -75,9 +76,9 @@ def read_portrait(name: str) -> NDArray[np.uint8]:
 
     if name != "demo":
         return load_picture(name)
-    for path in sorted(ASSETS.glob("demo.*")):
-        return load_picture(path)
-    raise SetupError("The built-in portrait is not installed. Run: make clean install")
+    if not DEMO.is_file():
+        raise SetupError("The built-in portrait is not installed. Run: make clean install")
+    return load_picture(DEMO)
 
 
 def render(

@@ -78,8 +78,21 @@ def test_kernels_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_files_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
     assert doctor.pages().state is State.MISSING
-    assert [finding.state for finding in doctor.weights()] == [State.MISSING]
+    findings = doctor.weights()
+    assert [finding.state for finding in findings] == [State.MISSING] * 2
+    assert all("are not in" in finding.text for finding in findings)
+
+
+def test_model_cards_in_words(tmp_path: Path) -> None:
+    card = {"network": "lifter", "parameters": 7264080, "metrics": {"psnr": 24.5, "by_yaw": [1]}}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    read = doctor.model_card(tmp_path / "card.json")
+    assert doctor.card_in_words(read) == "parameters 7,264,080, psnr 24.5"
+    (tmp_path / "card.json").write_text("{")
+    assert doctor.model_card(tmp_path / "card.json") == {}
+    assert doctor.card_in_words({}) == "no model card"
 
 
 def test_an_examination_that_fails_is_a_finding() -> None:
