@@ -60,6 +60,7 @@ def small(path: Path, march: str) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # compiles the kernels, on whatever else the machine is doing
 @pytest.mark.parametrize("march", ["x86-64", "x86-64-v3"])
 def test_other_instruction_sets(
     march: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
