@@ -19,7 +19,7 @@ from models.viewpoint import Viewpoint
 from stream.avatar_lease import AvatarLease
 from stream.mailbox import Mailbox
 from stream.metrics import Metrics
-from stream.pacer import Pacer
+from stream.pacer import Arrival, Pacer
 from stream.refine_policy import RefinePolicy
 from stream.settings import Settings
 from stream.viewpoint_inbox import Aim
@@ -143,6 +143,7 @@ class RenderLoop:
     def _work(self) -> None:
         while (jobs := self._next_jobs()) is not None:
             self._render(jobs)
+            del jobs  # while waiting for the next ones, nothing of an ended call is to be kept
 
     def _next_jobs(self) -> list[_Job] | None:
         """Wait until frames are due and take a share of them; None when the loop stops."""
@@ -170,7 +171,9 @@ class RenderLoop:
             if view.rendering >= len(self._threads):
                 continue
             waiting = view.aims.peek()
-            at = view.pacer.due_at(waiting.received if waiting is not None else None)
+            at = view.pacer.due_at(
+                Arrival(waiting.received, waiting.interval) if waiting is not None else None
+            )
             if at <= now:
                 due.append((at, view))
             else:
@@ -183,7 +186,7 @@ class RenderLoop:
         view.pacer.framed(now, fresh=aim is not None)
         if aim is not None:
             view.aim = aim
-            due = max(due, aim.received.time)
+            due = max(due, aim.received)
         view.rendering += 1
         view.started += 1
         return _Job(view, view.aim, view.started, due, now)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from models.errors import ViewpointError
 from models.viewpoint import Viewpoint
 from stream.mailbox import Mailbox
-from stream.pacer import Arrival
 
 MAX_MESSAGE = 1024
 """Characters of a viewpoint message; a real one has fewer than 100."""
@@ -40,12 +39,14 @@ class Aim:
     Args:
         viewpoint: where to look from.
         sequence: the sender's number, or None if it gave none.
-        received: when it came and how often viewpoints come, on a monotonic clock.
+        received: when it came, seconds of a monotonic clock.
+        interval: seconds between viewpoints lately; infinite if there was only one.
     """
 
     viewpoint: Viewpoint
     sequence: int | None
-    received: Arrival
+    received: float
+    interval: float = math.inf
 
 
 def parse(text: str | bytes) -> tuple[Viewpoint, int | None]:
@@ -115,7 +116,7 @@ class ViewpointInbox:
             self._last_sequence = sequence
         self.accepted += 1
         self._time(now)
-        aim = Aim(viewpoint, sequence, Arrival(now, self._interval))
+        aim = Aim(viewpoint, sequence, now, self._interval)
         replaced = self._mailbox.put(aim)
         return not replaced or self._interval >= NOTABLE_INTERVAL, None
 

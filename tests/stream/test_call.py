@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from stream.call import Call
 from tests.stream.bar_engine import POISON, BarEngine, bar_yaw
 from tests.stream.conftest import Start
 from tests.stream.peers import Receiver, until
@@ -113,6 +114,8 @@ async def test_a_retake_replaces_the_avatar_while_receivers_watch(start: Start) 
     await receiver.watch()
     (first,) = server.engine.avatars
     caller.camera.brightness = 200
+    (call,) = server.calls.values()
+    await until(lambda: _camera_brightness(call) > 190, "the lighter picture to arrive")
     caller.send(type="retake")
     await until(lambda: len(caller.of_type("live")) == 2, "the second avatar")
     await until(lambda: first.closed, "the first avatar to be closed")
@@ -121,6 +124,12 @@ async def test_a_retake_replaces_the_avatar_while_receivers_watch(start: Start) 
     newest = server.engine.rendered[-1].avatar
     assert newest is not first and newest.brightness > first.brightness + 30
     assert [m["code"] for m in receiver.messages if m["type"] == "error"] == []
+
+
+def _camera_brightness(call: Call) -> float:
+    assert call.caller is not None
+    frame = call.caller._camera.peek()
+    return 0.0 if frame is None else float(frame.to_ndarray(format="gray").mean())
 
 
 async def test_statistics_and_pings_are_answered(start: Start) -> None:

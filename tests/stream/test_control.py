@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.control import BadControl, Ping, Refine, Retake, parse
@@ -38,6 +38,7 @@ def test_other_messages_are_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.one_of(st.text(), st.binary()))
 def test_nothing_that_arrives_is_a_crash(text: str | bytes) -> None:
     with pytest.raises(BadControl):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.pacer import Arrival, Pacer
@@ -68,6 +68,7 @@ def test_a_late_frame_is_not_followed_by_a_burst() -> None:
     assert all(b - a > 0.9 * PERIOD for a, b in pairwise(after))
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(0, 3), max_size=400))
 def test_any_viewpoints_keep_the_rate(viewpoints: list[float]) -> None:
     times = [time for time, _ in simulate(3.0, viewpoints, step=2e-3)]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.rate_control import RateControl
@@ -40,6 +40,7 @@ def test_it_falls_faster_than_it_rises() -> None:
     assert fallen < rate.rate < 0.9 * high
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1e10)), max_size=50))
 def test_it_stays_between_floor_and_ceiling(reports: list[tuple[float, float]]) -> None:
     rate = RateControl(FLOOR, CEILING)

@@ -11,7 +11,7 @@ import numpy as np
 from models.viewpoint import Viewpoint
 from stream.avatar_lease import AvatarLease
 from stream.metrics import Metrics
-from stream.pacer import Arrival, Pacer
+from stream.pacer import Pacer
 from stream.render_loop import RenderLoop, View
 from stream.settings import Settings
 from stream.viewpoint_inbox import Aim
@@ -27,8 +27,7 @@ class Screen:
         self.view = View(lambda: self.lease, self._deliver, Pacer(fps))
 
     def aim(self, sequence: int) -> None:
-        arrival = Arrival(time.monotonic(), float("inf"))
-        self.view.aims.put(Aim(Viewpoint(), sequence, arrival))
+        self.view.aims.put(Aim(Viewpoint(), sequence, time.monotonic()))
 
     def _deliver(self, picture: Any, aim: Aim | None, refined: bool, taken: float) -> None:
         self.shown.append((aim.sequence if aim is not None else None, refined))
