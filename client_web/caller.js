@@ -152,8 +152,15 @@ function onFraming({ fit, reason }) {
     say("Good. Hold still.", TEXT.framing[1], true);
   } else {
     if (state !== "framing") show("framing", null);
-    say(reason || TEXT.framing[0], TEXT.framing[1], true);
+    const [title, rest] = splitReason(reason || TEXT.framing[0]);
+    say(title, rest || TEXT.framing[1], true);
   }
+}
+
+/** "I can't see your face. Sit in front of the camera." is a headline and what to do. */
+function splitReason(reason) {
+  const end = reason.search(/[.?!] /) + 1;
+  return end ? [reason.slice(0, end), reason.slice(end + 1)] : [reason, ""];
 }
 
 function onLive({ link }) {
