@@ -1,4 +1,4 @@
-"""ICT-FaceKit as one npz: neutral mesh, identity modes, expressions, and what is derived from them once."""
+"""ICT-FaceKit as one npz: mesh, identity modes, expressions, and what is derived from them once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ DRAWN = (FACE, BACK, GUMS, TEETH, EYE_LEFT, EYE_RIGHT, LASHES)
 # The 68 Multi-PIE landmarks as vertex indices, from the README of ICT-FaceKit (MIT).
 # fmt: off
 LANDMARKS = np.array([
-    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443,
-    268, 493, 1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147, 4269,
-    3360, 1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081, 0, 4275,
-    6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966,
+    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272,
+    4088, 3443, 268, 493, 1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857,
+    1140, 2075, 1147, 4269, 3360, 1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721,
+    3725, 3732, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711,
+    5533, 6216, 6207, 6470, 5517, 5966,
 ])
 # fmt: on
 
@@ -30,7 +31,7 @@ HEAD_ORIGIN = np.array([0.0, 0.0, 2.0])
 
 @dataclass(frozen=True)
 class NearestGrid:
-    """Voxel grid over the mean head that answers "which skin vertex is near this point" by one lookup."""
+    """Voxel grid over the mean head: tells by one lookup which skin vertex is near a point."""
 
     low: F32  # [3]
     step: float
@@ -45,7 +46,7 @@ class NearestGrid:
 
 @dataclass(frozen=True)
 class FaceKit:
-    """The arrays of the npz, plus a vertex list with one texture coordinate per vertex for drawing."""
+    """The arrays of the npz, and vertices with one texture coordinate each for drawing."""
 
     neutral: F32  # [V, 3]
     triangles: Ints  # [T, 3] into neutral

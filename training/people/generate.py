@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -44,7 +45,7 @@ def render_person(
 
 
 def generate(facekit: Path, folder: Path, seeds: range, layout: Layout, workers: int) -> None:
-    """Render `seeds` into shards under `folder`; complete shards are kept, unfinished ones are made anew."""
+    """Render `seeds` into shards under `folder`; complete shards are kept, others made anew."""
     shards = plan(folder, seeds)
     total = sum(len(s.seeds) for s in shards)
     tasks = [(shard, position) for shard in shards for position in range(len(shard.seeds))]
@@ -62,7 +63,7 @@ def generate(facekit: Path, folder: Path, seeds: range, layout: Layout, workers:
     progress.close()
 
 
-def _prepared(tasks: list[Task]):
+def _prepared(tasks: list[Task]) -> Iterator[Task]:
     """Create the folder of each shard just before its first task is handed out."""
     for shard, position in tasks:
         if position == 0:

@@ -1,4 +1,4 @@
-"""Hair and beards as strands of points that grow from the scalp, bend, and keep outside the head."""
+"""Hair and beards: strands of points that grow from the skin, bend, and keep outside the head."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Strands:
-    """Polylines of equal length. `points` [N, K, 3] kit space; `shade` [N] brightness, `depth` [N] 0 inner, 1 outer."""
+    """Polylines with equally many points: `points` [N, K, 3] in kit space, `shade` [N] brightness
+    in 0..1, `depth` [N] from 0 (inner) to 1 (outer).
+    """
 
     points: F32
     shade: F32
@@ -46,7 +48,8 @@ def sample_style(rng: np.random.Generator) -> Style:
         ["cropped", "short", "quiff", "bob", "long", "curly", "afro"],
         p=[0.2, 0.24, 0.12, 0.14, 0.14, 0.1, 0.06],
     )
-    lengths = {"cropped": (0.6, 1.5), "short": (2.2, 4.5), "quiff": (3.5, 6), "bob": (8, 14), "long": (15, 27),
+    lengths = {"cropped": (0.6, 1.5), "short": (2.2, 4.5), "quiff": (3.5, 6), "bob": (8, 14),
+    "long": (15, 27),
                "curly": (4, 11), "afro": (3, 7)}  # fmt: skip
     lift = {"cropped": (0.3, 0.9), "quiff": (0.7, 1.1), "afro": (1.4, 2.2)}.get(kind, (0.25, 0.8))
     return Style(
@@ -121,7 +124,7 @@ class _Roots:
 def _scatter(
     kit: FaceKit, vertices: F32, normals: F32, density: F32, count: int, rng: np.random.Generator
 ) -> _Roots:
-    """`count` random points on the skin with the given density per vertex of `kit.skin_triangles`."""
+    """`count` random points on the skin; `density` [V] is relative."""
     triangles = kit.skin_triangles
     weight = density[triangles].mean(1)
     used = weight > 0.02
@@ -157,13 +160,15 @@ def grow_hair(
     ]  # inner strands stay closer to the head
     length = style.length * rng.uniform(0.75, 1.1, (count, 1)) * (0.35 + 0.65 * near)
     long = np.clip((style.length - 5) / 4, 0, 1)
-    # Clumps: each strand follows the nearest of a few hundred guides, found by a coarse grid of directions.
+    # Clumps: each strand follows the nearest of a few hundred guides.
     guides = 350
     guide_of = _nearest_guide(roots.points, guides, rng)
     guide_noise = rng.standard_normal((guides, 3)).astype(np.float32)
     phase = rng.uniform(0, 1, guides).astype(np.float32)[guide_of][:, None]
     side = np.zeros((count, 3), np.float32)
-    side[:, 0] = np.tanh((roots.points[:, 0] - style.parting * 0.6) * 1.2)
+    beside = np.tanh((roots.points[:, 0] - style.parting * 0.6) * 1.2)
+    # At the parting, too, long hair takes a side: else it would hang before the face.
+    side[:, 0] = np.where(beside < 0, -1, 1) * np.maximum(np.abs(beside), 0.7 * long)
     brow = np.clip((roots.mean[:, 2:3] - 4) / 3, 0, 1)
     front = brow * (rng.uniform(0, 1, (count, 1)) < style.fringe)
     length = np.where(front > 0.3, np.minimum(length, rng.uniform(1.8, 3.4)), length)
@@ -175,7 +180,9 @@ def grow_hair(
     jitter = rng.standard_normal((count, 3)).astype(np.float32) * 0.06
     points = np.empty((count, segments + 1, 3), np.float32)
     points[:, 0] = roots.points - 0.05 * roots.normals
-    position, direction = roots.points.copy(), roots.normals.copy()
+    position = roots.points.copy()
+    # Long hair leaves the scalp already combed; it would stand off by its stiffness otherwise.
+    direction = roots.normals * (1 - 0.6 * long) + (side * style.side + comb + down) * 0.5 * long
     # Long hair takes short steps first, so that it bends close to the scalp.
     reach = np.linspace(0, 1, segments + 1) ** (1.0 if style.length < 5 else 1.5)
     steps = np.diff(reach)

@@ -1,4 +1,4 @@
-"""Where hair grows on the mean head: one description for the painted scalp and for the strands' roots."""
+"""Where hair grows on the mean head: the same for the painted scalp and for the strands' roots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROFILE_Y = np.array([-5.5, -4.5, -1.5, 2.0, 3.6, 5.6, 8.6, 10.2, 10.9], np.floa
 
 @dataclass(frozen=True)
 class Hairline:
-    """A person's own hairline: `shift` raises it, `temples` recedes it, `peak` lowers its middle."""
+    """One hairline: `shift` raises it, `temples` recedes it, `peak` lowers its middle."""
 
     shift: float
     temples: float

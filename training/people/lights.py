@@ -1,4 +1,4 @@
-"""Light as nine spherical-harmonic coefficients per colour, and the transfer of unshadowed surfaces."""
+"""Light as nine spherical-harmonic coefficients per colour, and what surfaces reflect of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def harmonics(directions: NDArray[np.floating]) -> F32:
 
 @dataclass(frozen=True)
 class Light:
-    """An environment (kit axes). `radiance` [9, 3] is not convolved with the cosine; `key` is a unit vector."""
+    """An environment (kit axes): `radiance` [9, 3], not convolved with the cosine, and the
+    direction and colour of the key light for highlights.
+    """
 
     radiance: F32
     key: F32
@@ -42,7 +44,7 @@ class Light:
 
 
 def sample_light(rng: np.random.Generator, exposure: float = 1.0) -> Light:
-    """Ambient light, a key light somewhere in front, and two weaker ones anywhere; all times `exposure`."""
+    """Ambient light, a key light in front, and two weaker ones anywhere; all times `exposure`."""
     radiance = np.zeros((9, 3))
     ambient = rng.uniform(0.25, 0.62) * rng.uniform(0.88, 1.12, 3)
     radiance[0] += ambient * 1.1 / (0.282095 * np.pi)

@@ -14,7 +14,7 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Mesh:
-    """Positions, normals [N, 3], texture coordinates [N, 2], triangles [T, 3], sRGB texture [H, W, 3]."""
+    """Positions and normals [N, 3], uv [N, 2], triangles [T, 3], sRGB texture [H, W, 3]."""
 
     positions: F32
     normals: F32
@@ -25,7 +25,7 @@ class Mesh:
 
 
 def grid_triangles(rows: int, columns: int) -> NDArray[np.int64]:
-    """Triangles of a tube of `rows` rings with `columns` vertices each (the last joins the first)."""
+    """Triangles of a tube of `rows` rings with `columns` vertices; the last joins the first."""
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns), indexing="ij")
     k = (j + 1) % columns
     a, b = i * columns + j, i * columns + k
@@ -38,7 +38,7 @@ def grid_triangles(rows: int, columns: int) -> NDArray[np.int64]:
 def tube(
     path: F32, radius: F32 | float, sides: int, color: F32, gloss: float, closed: bool
 ) -> Mesh:
-    """Sweep a circle along `path` [P, 3]; `radius` may be [P] or [P, 2] (in the frame's two directions)."""
+    """Sweep a circle along `path` [P, 3]; `radius` is a number, [P], or [P, 2] for an ellipse."""
     if closed:
         path = np.concatenate([path, path[:1]])
     tangent = np.gradient(path, axis=0)

@@ -99,9 +99,10 @@ def sample_expression(rng: np.random.Generator) -> dict[str, float]:
     }
     weights = {"jawOpen": max(0.0, uniform(-0.2, 0.35))}
     rare = {
-        "browDown": 0.6, "browOuterUp": 0.7, "mouthFrown": 0.5, "mouthUpperUp": 0.5, "mouthLowerDown": 0.4,
-        "mouthPress": 0.5, "mouthStretch": 0.5, "mouthDimple": 0.5, "noseSneer": 0.4, "cheekPuff": 0.5,
-        "eyeWide": 0.5,
+        "browDown": 0.6, "browOuterUp": 0.7, "mouthFrown": 0.5, "mouthUpperUp": 0.5,
+        "mouthLowerDown": 0.4,
+        "mouthPress": 0.5, "mouthStretch": 0.5, "mouthDimple": 0.5, "noseSneer": 0.4,
+        "cheekPuff": 0.5, "eyeWide": 0.5,
     }  # fmt: skip
     for name, most in rare.items():
         if uniform() < 0.15 and not (closed and name == "eyeWide"):

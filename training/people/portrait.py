@@ -1,7 +1,13 @@
 """The demo person: one head at high quality before a blurred room.
 
-The training people are made to be many and different; this one is made to be looked at. It uses the same
-parts with a calm choice for each of them: an identity near the average, a slight smile, soft window light.
+The training people are made to be many and different; this one is made to be looked at. It uses
+the same parts with a calm choice for each of them: an identity near the average, a slight smile,
+soft window light.
+
+The picture in `models/assets` is made by
+
+    python -m training.people portrait --facekit NPZ --seed 121 \\
+        --out models/assets/demo_portrait.png
 """
 
 from __future__ import annotations
@@ -84,13 +90,17 @@ def demo_person(kit: FaceKit, seed: int) -> Person:
     rng = stream(20)
     hair = HAIR_COLORS[rng.integers(0, 3)] * rng.uniform(0.9, 1.3)
     skin = replace(
-        skin, hair=hair.astype(np.float32), brow=(np.sqrt(hair) * 0.75).astype(np.float32), stubble=0.0, makeup=0.0,
-        freckles=skin.freckles * 0.5, wrinkles=0.12, mottle=0.8, eye_shadow=0.5, redness=0.8, pores=0.8, scalp=0.9,
-        brow_thickness=0.018, brow_strokes=900, brow_opacity=0.68, gloss=0.9,
-        lashes=0.6, iris=np.maximum(skin.iris, np.array([0.24, 0.15, 0.09], np.float32)),
+        skin, hair=hair.astype(np.float32), brow=(np.sqrt(hair) * 0.6).astype(np.float32),
+        stubble=0.0, makeup=0.0, freckles=skin.freckles * 0.5, wrinkles=0.12, mottle=0.8,
+        eye_shadow=0.5, redness=0.8, pores=0.8, scalp=0.9,
+        brow_thickness=0.018, brow_strokes=900, brow_opacity=0.85, gloss=0.9,
+        lips=(0.6 * skin.lips + 0.4 * skin.base * [0.9, 0.66, 0.64]).astype(np.float32), lashes=1.0,
+        iris=np.maximum(skin.iris, np.array([0.24, 0.15, 0.09], np.float32)),
     )  # fmt: skip
     clothes = sample_clothes(skin, np.random.default_rng([WARDROBE, 4]))
-    clothes = replace(clothes, neckline=clothes.neckline - 1.0)  # skin, not cloth, inside the collar
+    clothes = replace(
+        clothes, neckline=clothes.neckline - 1.0
+    )  # skin, not cloth, inside the collar
     style = _style(rng)
     hairline = Hairline(shift=0.0, temples=0.15, peak=0.1, nape=0.3)
     return Person(
@@ -112,11 +122,13 @@ def _style(rng: np.random.Generator) -> Style:
     parting = float(rng.choice([-2.4, 2.4]))
     if rng.uniform() < 0.5:
         return Style(
-            length=float(rng.uniform(3.2, 5.0)), lift=0.55, back=1.5, side=0.75, weight=0.55, wave=0.22, curl=0.0,
+            length=float(rng.uniform(3.2, 5.0)), lift=0.55, back=1.5, side=0.75, weight=0.55,
+            wave=0.22, curl=0.0,
             clump=0.3, parting=parting, fringe=0.0,
         )  # fmt: skip
     return Style(
-        length=float(rng.uniform(12, 22)), lift=0.5, back=1.1, side=1.0, weight=1.5, wave=0.3, curl=0.0,
+        length=float(rng.uniform(12, 22)), lift=0.5, back=1.1, side=1.0, weight=1.5, wave=0.3,
+        curl=0.0,
         clump=0.45, parting=parting, fringe=0.0,
     )  # fmt: skip
 
@@ -134,7 +146,7 @@ def _window_light(exposure: float) -> Light:
         (np.array([0.5, 0.5, -0.8]), np.array([0.30, 0.29, 0.28])),
     ):
         radiance += np.outer(harmonics(direction / np.linalg.norm(direction)), color)
-    gain = exposure * 1.35
+    gain = exposure * 1.55
     return Light(
         (radiance * gain).astype(np.float32),
         key.astype(np.float32),
@@ -174,6 +186,7 @@ def room(size: int, rng: np.random.Generator) -> F32:
                 tuple(rng.uniform(0.2, 0.7) * rng.uniform(0.7, 1.1, 3)),
             )
             x += width + rng.choice([0.002, 0.03])
-    cv2.ellipse(image, (int(0.88 * size), int(0.86 * size)), (int(0.12 * size), int(0.16 * size)), 0, 0, 360,
+    cv2.ellipse(image, (int(0.88 * size), int(0.86 * size)), (int(0.12 * size), int(0.16 * size)),
+    0, 0, 360,
                 (0.33, 0.42, 0.30), -1)  # fmt: skip
     return np.clip(cv2.GaussianBlur(image, (0, 0), size * 0.028), 0, 1)

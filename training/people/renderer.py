@@ -1,4 +1,4 @@
-"""Draw a person with OpenGL: through EGL, so no screen and (with a software driver) no GPU is needed."""
+"""Draw a person with OpenGL through EGL: no screen is needed, and no GPU with a software driver."""
 
 from __future__ import annotations
 
@@ -26,15 +26,13 @@ from training.people.facekit import (
     FaceKit,
 )
 from training.people.hairline import PROFILE_Y, PROFILE_Z
-from training.people.lights import harmonics, sphere_directions, unshadowed_transfer
 from training.people.mesh import Mesh
 from training.people.person import Person
+from training.people.shadows import Shadows, smooth
 from training.people.views import View, intrinsics
 
 F32 = NDArray[np.float32]
 NEAR, FAR = 20.0, 200.0
-SHADOW_RADIUS = 24.0
-SHADOW_CENTER = np.array([0.0, -4.0, 0.0])
 
 # material: (gloss, wet, skin, relief)
 MATERIALS = {
@@ -90,13 +88,10 @@ class Renderer:
         self._eye = gl.program(shaders.BAKE_VERTEX, shaders.EYE_FRAGMENT)
         self._surface = gl.program(shaders.SURFACE_VERTEX, shaders.SURFACE_FRAGMENT)
         self._hair = gl.program(shaders.HAIR_VERTEX, shaders.HAIR_FRAGMENT)
-        self._depth = gl.program(shaders.DEPTH_VERTEX, shaders.DEPTH_FRAGMENT)
         shape = (self._raster, self._raster)
         self._target = gl.framebuffer([gl.texture(shape, 4)], gl.depth_texture(shape))
         self._hair_width = hair_width
-        self._shadow_directions, self._shadow_size = shadow_directions, shadow_size
-        shadow = (shadow_size, shadow_size)
-        self._shadow = gl.framebuffer(depth_attachment=gl.depth_texture(shadow))
+        self._shadows = Shadows(gl, kit, shadow_directions, shadow_size)
         values = np.random.default_rng(7).normal(0.5, 1 / 6, (48, 48, 48, 4)).clip(0, 1)
         self._noise = gl.texture3d((48, 48, 48), 4, (values * 255).astype(np.uint8).tobytes())
         self._noise.filter = (moderngl.LINEAR, moderngl.LINEAR)
@@ -127,17 +122,18 @@ class Renderer:
         self._owned, self._parts, self._strands = [], [], []
         self._person = person
         textures = self._bake(person)
-        casters = self._casters(person)
+        casters, owned = self._shadows.casters(person)
+        self._owned += owned
         extra: list[Mesh] = list(person.clothes.meshes)
         if person.glasses is not None:
             extra.append(person.glasses)
         points = [person.vertices[self._shadowed]] + [m.positions for m in extra]
         normals = [person.normals[self._shadowed]] + [m.normals for m in extra]
-        transfer = self._transfer(np.concatenate(points), np.concatenate(normals), casters)
+        transfer = self._shadows.transfer(np.concatenate(points), np.concatenate(normals), casters)
         own, *rest = np.split(transfer, np.cumsum([len(p) for p in points])[:-1])
         of_vertex = np.zeros((len(person.vertices), 9), np.float32)
         of_vertex[:, 0] = 0.25  # lashes and whatever carries no normal
-        of_vertex[self._shadowed] = _smooth(own, self._kit, self._shadowed)
+        of_vertex[self._shadowed] = smooth(own, self._kit, self._shadowed)
         drawn = self._kit.draw_vertex
         head = self._buffer(
             np.concatenate([person.vertices[drawn], person.normals[drawn], of_vertex[drawn]], 1)
@@ -161,7 +157,7 @@ class Renderer:
                     array,
                     textures[material],
                     (gloss, wet, skin, relief),
-                    float(material == LASHES),
+                    lash,
                     material != LASHES,
                 )
             )
@@ -190,7 +186,8 @@ class Renderer:
         """Draw the loaded person.
 
         Returns:
-            Premultiplied sRGB and coverage [size, size, 4], and depth in metres [size, size] (camera z, 0 where
+            Premultiplied sRGB and coverage [size, size, 4], and depth in metres [size, size]
+            (camera z, 0 where
             nothing is; where a pixel is partly covered, the mean of its covered part).
         """
         assert self._person is not None, "load a person first"
@@ -248,12 +245,16 @@ class Renderer:
         self._noise.use(0)
         strokes.use(1)
         _set(
-            self._skin, noise=0, strokes=1, base=skin.base, lips=skin.lips, brow=skin.brow, hair=skin.hair,
-            cloth=person.clothes.color, offset=skin.noise_offset, melanin=skin.melanin, redness=skin.redness,
-            eye_shadow=skin.eye_shadow, freckles=skin.freckles, mottle=skin.mottle, pores=skin.pores,
+            self._skin, noise=0, strokes=1, base=skin.base, lips=skin.lips, brow=skin.brow,
+            hair=skin.hair,
+            cloth=person.clothes.color, offset=skin.noise_offset, melanin=skin.melanin,
+            redness=skin.redness,
+            eye_shadow=skin.eye_shadow, freckles=skin.freckles, mottle=skin.mottle,
+            pores=skin.pores,
             wrinkles=skin.wrinkles, stubble=skin.stubble, scalp=skin.scalp, makeup=skin.makeup,
             neckline=person.clothes.neckline, bare=float(person.clothes.bare),
-            line=(line.shift, line.temples, line.peak, line.nape), profile_z=PROFILE_Z, profile_y=PROFILE_Y,
+            line=(line.shift, line.temples, line.peak, line.nape), profile_z=PROFILE_Z,
+            profile_y=PROFILE_Y,
         )  # fmt: skip
         textures = {m: self._texture(np.full((2, 2, 3), color)) for m, color in PLAIN.items()}
         for material, edge in (
@@ -324,7 +325,7 @@ class Renderer:
         strips = np.full((count, length + 1), -1, "i4")
         strips[:, :length] = np.arange(count * length).reshape(count, length)
         inner = person.hair.depth < 0.45
-        # The inner hair is drawn thicker: it fills what would show the scalp between the fine outer strands.
+        # The inner hair is drawn thicker: it hides the scalp between the fine outer strands.
         for chosen, width in ((inner, 2.0), (~inner, 1.2)):
             if chosen.any():
                 index = self._gl.buffer(np.ascontiguousarray(strips[chosen]).tobytes())
@@ -334,74 +335,9 @@ class Renderer:
                 self._owned += [index, array]
                 self._strands.append((array, width))
 
-    # Shadows
-
-    def _casters(self, person: Person) -> list[tuple[Any, int, float]]:
-        """Vertex arrays that throw shadows: head, garments, and a part of the hair drawn thick."""
-        gl, kit = self._gl, self._kit
-        casters = []
-
-        def add(positions: F32, indices: NDArray[np.integer], mode: int, width: float) -> None:
-            buffer = self._buffer(positions)
-            index = gl.buffer(np.ascontiguousarray(indices, "i4").tobytes())
-            array = gl.vertex_array(self._depth, [(buffer, "3f", "position")], index)
-            self._owned.extend([index, array])
-            casters.append((array, mode, width))
-
-        add(person.vertices, kit.skin_triangles, moderngl.TRIANGLES, 1.0)
-        for mesh in person.clothes.meshes + ([person.glasses] if person.glasses else []):
-            add(mesh.positions, mesh.triangles, moderngl.TRIANGLES, 1.0)
-        if person.hair is not None:
-            points = person.hair.points[::5, ::2]
-            count, length, _ = points.shape
-            first = np.arange(count)[:, None] * length + np.arange(length - 1)
-            add(points.reshape(-1, 3), np.stack([first, first + 1], -1), moderngl.LINES, 2.0)
-        return casters
-
-    def _transfer(self, points: F32, normals: F32, casters: list[tuple[Any, int, float]]) -> F32:
-        """Radiance transfer with self-shadowing (Sloan 2002): unshadowed minus what the casters hide. [N, 9]"""
-        gl, directions, size = self._gl, self._shadow_directions, self._shadow_size
-        transfer = unshadowed_transfer(normals)
-        lifted = points + normals * 0.22
-        self._shadow.use()
-        gl.enable(moderngl.DEPTH_TEST)
-        for direction in sphere_directions(directions, np.random.default_rng(11)):
-            facing = np.maximum(normals @ direction, 0)
-            basis = _basis(direction) / SHADOW_RADIUS  # rows: right, up, towards the light
-            clip = np.eye(4)
-            clip[:3, :3] = basis * np.array([[1], [1], [-1]])
-            clip[:3, 3] = -clip[:3, :3] @ SHADOW_CENTER
-            self._shadow.clear(depth=1.0)
-            self._depth["clip"].write(clip.T.astype("f4").tobytes())
-            for array, mode, width in casters:
-                gl.line_width = width
-                array.render(mode)
-            depth = np.frombuffer(self._shadow.depth_attachment.read(), np.float32)
-            depth = depth.reshape(size, size)
-            place = lifted @ clip[:3, :3].T.astype(np.float32) + clip[:3, 3].astype(np.float32)
-            column = ((place[:, 0] * 0.5 + 0.5) * size).astype(np.int32).clip(0, size - 1)
-            row = ((place[:, 1] * 0.5 + 0.5) * size).astype(np.int32).clip(0, size - 1)
-            hidden = depth[row, column] < place[:, 2] * 0.5 + 0.5 - 0.002
-            weight = 0.92 * 4 / directions * facing * hidden
-            transfer -= weight[:, None] * harmonics(direction)
-        return transfer
-
-
-def _smooth(transfer: F32, kit: FaceKit, members: NDArray[np.int64], rounds: int = 2) -> F32:
-    """Average over neighbouring vertices: the few directions would otherwise leave steps."""
-    full = np.zeros((len(kit.neutral), 9), np.float32)
-    full[members] = transfer
-    a, b = kit.edges[:, 0], kit.edges[:, 1]
-    for _ in range(rounds):
-        total = np.stack(
-            [np.bincount(a, c[b], len(full)) + np.bincount(b, c[a], len(full)) for c in full.T], 1
-        )
-        full = 0.4 * full + 0.6 * total.astype(np.float32) / kit.degree[:, None]
-    return full[members]
-
 
 def _bleed(image: NDArray[np.uint8], rounds: int = 3) -> NDArray[np.uint8]:
-    """Fill the empty surroundings of a baked texture (alpha 0) from their neighbours, for filtering at seams."""
+    """Fill what is empty (alpha 0) in a baked texture from its surroundings, for clean seams."""
     filled = image.astype(np.float32)
     known = (image[..., 3] > 0).astype(np.float32)
     for _ in range(rounds):
@@ -412,13 +348,6 @@ def _bleed(image: NDArray[np.uint8], rounds: int = 3) -> NDArray[np.uint8]:
         known[new] = 1
     filled[known == 0] = filled[known > 0].mean(0)
     return filled.astype(np.uint8)
-
-
-def _basis(direction: F32) -> NDArray[np.float64]:
-    helper = [0.0, 1.0, 0.0] if abs(direction[1]) < 0.9 else [1.0, 0.0, 0.0]
-    right = np.cross(helper, direction)
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(direction, right), direction])
 
 
 def _head_from_kit() -> NDArray[np.float64]:

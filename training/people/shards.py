@@ -1,12 +1,12 @@
 """Shards: folders of memory-mappable arrays with one hundred people each.
 
     DIR/shard_00012/rgba.npy    uint8   [100, 8, 256, 256, 4]  premultiplied sRGB, coverage
-                    depth.npy   float16 [100, 8, 128, 128]     metres along the camera's axis, 0 where empty
+                    depth.npy   float16 [100, 8, 128, 128]     metres of camera z, 0 where empty
                     camera.npy  float32 [100, 8, 17]           world_to_camera row by row, distance
                     seeds.npy   int64   [100]
 
-A shard is written under a temporary name and renamed when it is complete: a folder with the final name can
-be read, by a trainer that started earlier too.
+A shard is written under a temporary name and renamed when it is complete: a folder with the final
+name can be read, by a trainer that started earlier too.
 """
 
 from __future__ import annotations

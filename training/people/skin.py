@@ -1,7 +1,7 @@
 """Skin: its parameters, and the strokes that are drawn in texture space (lips, brows).
 
-Colours and relief are computed on the GPU by `shaders.SKIN_FRAGMENT` from these parameters; here is only
-what is easier to draw than to compute.
+Colours and relief are computed on the GPU by `shaders.SKIN_FRAGMENT` from these parameters; here
+is only what is easier to draw than to compute.
 """
 
 from __future__ import annotations
@@ -117,14 +117,14 @@ def sample_skin(rng: np.random.Generator, bald: bool) -> Skin:
         brow_opacity=float(rng.uniform(0.55, 0.95)),
         brow_raise=float(rng.uniform(-0.004, 0.008)),
         makeup=makeup,
-        lashes=float(rng.uniform(0.4, 0.7) + 0.3 * makeup),
+        lashes=float(rng.uniform(0.6, 0.9) + 0.3 * makeup),
     )
 
 
 def paint_strokes(
     kit: FaceKit, skin: Skin, size: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Draw lips (red) and brows (green) as masks over the face's texture; row 0 is v = 0. [size, size, 2]"""
+    """Masks of lips and brows over the face's texture; row 0 is v = 0. [size, size, 2]"""
     uv = kit.uv_of_vertex[LANDMARKS] * size
     lips = np.zeros((size, size), np.float32)
     cv2.fillPoly(lips, [np.round(uv[48:60]).astype(np.int32)], 1.0)
@@ -137,7 +137,7 @@ def paint_strokes(
 
 
 def _brow(points: F32, skin: Skin, size: int, rng: np.random.Generator) -> F32:
-    """One brow: a soft root shadow under strokes that lean outwards at the temple and upwards at the nose."""
+    """One brow: soft roots under strokes that point outwards at the temple, upwards at the nose."""
     count = skin.brow_strokes
     knots = np.linspace(0, 1, len(points))
     at = rng.uniform(0, 1, count)

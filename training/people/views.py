@@ -16,7 +16,7 @@ TEST_YAWS = (-45, -30, -15, 0, 15, 30, 45)
 
 @dataclass(frozen=True)
 class View:
-    """A camera that looks at the head. `world_to_camera` [4, 4]: head space (metres) to OpenCV camera."""
+    """A camera: `world_to_camera` [4, 4] from head space (metres) to OpenCV camera axes."""
 
     world_to_camera: NDArray[np.float64]
     distance: float

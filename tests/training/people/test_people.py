@@ -1,0 +1,94 @@
+"""The generator itself; skipped without ICT-FaceKit or EGL (see conftest)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.people.generate import generate, render_person
+from training.people.person import sample_person
+from training.people.shards import complete
+from training.people.views import intrinsics, orbit
+
+
+@pytest.fixture(scope="module")
+def rendered(kit, renderer):
+    return render_person(kit, renderer, 3, "train")
+
+
+def test_same_seed_same_person(kit, renderer, rendered):
+    render_person(kit, renderer, 6, "train")  # what was drawn before leaves no trace
+    again = render_person(kit, renderer, 3, "train")
+    for name, values in rendered.items():
+        assert np.array_equal(values, again[name]), name
+
+
+def test_seeds_differ(kit):
+    one, other = (sample_person(kit, seed, strand_count=500) for seed in (1, 2))
+    assert np.abs(one.vertices - other.vertices).mean() > 0.05
+    assert not np.allclose(one.skin.base, other.skin.base)
+    assert not np.allclose(one.light.radiance, other.light.radiance)
+
+
+def test_alpha_is_premultiplied(rendered):
+    rgba = rendered["rgba"].astype(int)
+    assert np.all(rgba[..., :3] <= rgba[..., 3:])
+    assert np.all(rgba[:, 128, 128, 3] == 255)
+    partly = (rgba[..., 3] > 0) & (rgba[..., 3] < 255)
+    assert partly.mean() > 0.001
+
+
+def test_depth_is_where_the_person_is(rendered):
+    alpha = rendered["rgba"][..., 3].reshape(8, 128, 2, 128, 2).max((2, 4))
+    assert np.array_equal(rendered["depth"] > 0, alpha > 0)
+    assert np.all(rendered["depth"][alpha > 0] > 0.4)
+
+
+@pytest.mark.parametrize("target", [1, 2, 4])
+def test_depth_of_one_view_lands_on_the_surface_of_another(rendered, target):
+    depth, camera = (
+        rendered["depth"].astype(np.float64),
+        rendered["camera"][:, :16].reshape(8, 4, 4),
+    )
+    k = intrinsics(128)
+    row, column = np.nonzero(depth[0])
+    pixels = np.stack([column + 0.5, row + 0.5, np.ones(len(row))])
+    points = np.linalg.inv(k) @ pixels * depth[0][row, column]
+    moved = (camera[target] @ np.linalg.inv(camera[0]) @ np.vstack([points, np.ones(len(row))]))[:3]
+    u, v = (k @ moved)[:2] / moved[2]
+    inside = (u >= 0) & (u < 128) & (v >= 0) & (v < 128)
+    there = depth[target][v[inside].astype(int), u[inside].astype(int)]
+    assert (there > 0).mean() > 0.97  # in the other silhouette
+    nearer = moved[2][inside][there > 0] - there[there > 0]
+    assert np.median(np.abs(nearer)) < 0.006
+    # A point may be hidden in the other view, but it cannot float before the surface seen there.
+    assert (nearer < -0.015).mean() < 0.04
+
+
+def test_eyes_of_the_mean_face_are_where_the_portrait_expects_them(kit):
+    from training.people.facekit import HEAD_ORIGIN, LANDMARKS
+
+    points = (kit.neutral[LANDMARKS] - HEAD_ORIGIN) * [0.01, -0.01, -0.01]
+    left, right = points[42:48].mean(0), points[36:42].mean(0)
+    assert np.allclose(left, [0.032, -0.036, -0.075], atol=0.006)
+    assert np.allclose(right, [-0.032, -0.036, -0.075], atol=0.006)
+
+
+def test_head_is_upright_in_the_picture(kit, renderer):
+    renderer.load(sample_person(kit, 3))
+    rgba, _ = renderer.render(orbit(0, 0, 0.75))
+    width = (rgba[..., 3] > 128).sum(1)
+    assert width[250] > width[128] > 0  # shoulders below, head in the middle
+
+
+def test_generation_resumes(tmp_path, facekit_path, renderer):
+    generate(facekit_path, tmp_path, range(98, 101), "test", workers=1)
+    first, second = complete(tmp_path)
+    stamp = (first / "rgba.npy").stat().st_mtime_ns
+    kept = np.load(second / "rgba.npy")
+    for name in second.iterdir():
+        name.unlink()
+    second.rmdir()
+    generate(facekit_path, tmp_path, range(98, 101), "test", workers=1)
+    assert (first / "rgba.npy").stat().st_mtime_ns == stamp
+    assert np.array_equal(np.load(second / "rgba.npy"), kept)
