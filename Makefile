@@ -46,19 +46,24 @@ clean:
 
 $(VENV)/.stamp-venv:
 	@.ci/prerequisites $(PYTHON)
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 # torch first and by its exact version: nothing later can pull another build of it.
 $(VENV)/.stamp-torch: constraints.txt | $(VENV)/.stamp-venv
-	$(INSTALL) setuptools torch==2.13.0
+	@echo "Installing torch, the largest part: this may take some minutes"
+	@$(INSTALL) setuptools torch==2.13.0
 	@touch $@
 
+# setuptools warns about every editable install of packages that lie in the repository's root.
 $(VENV)/.stamp-install: pyproject.toml constraints.txt $(KERNEL_SOURCES) $(VENV)/.stamp-torch
-	$(INSTALL) --no-build-isolation -e .
-	$(PIP) install -q --no-deps $(MEDIAPIPE)
+	@echo "Installing Visavis and compiling its kernels"
+	@PYTHONWARNINGS=ignore $(INSTALL) --no-build-isolation -e .
+	@$(PIP) install -q --no-deps $(MEDIAPIPE)
 	@touch $@
 
 $(VENV)/.stamp-test: pyproject.toml constraints.txt $(VENV)/.stamp-install
-	$(INSTALL) --no-build-isolation -e '.[test,train]'
+	@echo "Installing what the tests need"
+	@PYTHONWARNINGS=ignore $(INSTALL) --no-build-isolation -e '.[test,train]'
 	@touch $@

@@ -28,6 +28,7 @@ def loaded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         return engine
 
     monkeypatch.setattr(EngineChoice, "load", load)
+    monkeypatch.setattr(engine, "close", lambda: None)  # the next test needs it
 
 
 @pytest.fixture(scope="session")

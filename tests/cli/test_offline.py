@@ -124,6 +124,7 @@ def test_export(portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert np.abs(values[:, :3]).max() < 1  # metres: a head and shoulders
 
 
+@pytest.mark.slow
 def test_an_interrupted_orbit_leaves_nothing(portrait: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stream.cli", "orbit", str(portrait)]
     command += ["-o", str(tmp_path / "orbit.mp4"), "--seconds", "100"]

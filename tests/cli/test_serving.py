@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +58,34 @@ def test_the_greeting_names_what_to_open() -> None:
     demo = greeting("http://localhost:8080", "127.0.0.1", "cpu", demo=True)
     assert "http://localhost:8080/c/demo" in demo
     assert "https" in greeting("http://192.0.2.1:8080", "192.0.2.1", "cpu", demo=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # loading takes a minute where other programs take the cores
+def test_serves_says_where_and_ends_quietly(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "stream.cli", "demo", "--port", "0"]
+    with (tmp_path / "errors").open("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert process.stdout is not None
+        try:
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if "Ctrl-C" in line:
+                    break
+            text = "".join(said)
+            match = re.search(r"http://localhost:(\d+)/c/demo", text)
+            assert match is not None, text
+            # By number: the name may stand for ::1 first.
+            base = f"http://127.0.0.1:{match[1]}"
+            for page in ("/", "/c/demo", "/healthz"):
+                with urllib.request.urlopen(base + page, timeout=30) as answer:
+                    assert answer.status == 200
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+                process.communicate()
+        errors.seek(0)
+        assert (process.returncode, out, errors.read()) == (130, "", "")
