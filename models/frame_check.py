@@ -18,6 +18,8 @@ from models.head_pose import HeadPose
 
 MEASURE_SIZE = 128
 """Side of the portrait in which light and sharpness are measured, pixels."""
+FACE_OUTSIDE = 0.05
+"""Part of the face's landmarks that may be beyond the picture's edge."""
 DARK_PICTURE = 0.25
 """Luminance 0..1 of the brightest parts under which darkness is why no face was found."""
 EYE_DISTANCE = 57.0
@@ -42,7 +44,7 @@ class Limits:
     iris: float  # part of the eyes that is dark below which they may be closed
 
 
-LIVE = Limits(12, 18, 15, 32, 0.08, 0.22, 0.25, 0.10, 0.015, 0.30, 0.27, 0.07)
+LIVE = Limits(12, 18, 15, 32, 0.08, 0.22, 0.25, 0.10, 0.015, 0.30, 0.26, 0.12)
 STILL = Limits(25, 28, 40, 24, 0.30, 0.08, 0.60, 0.04, 0.0, 0.12, 0.0, 0.0)
 
 
@@ -164,7 +166,8 @@ def _problems(
         yield "two_faces", {"count": len(faces)}
     if eye_distance < limits.eye_distance:
         yield "too_small", {"eyes": eye_distance, "needed": limits.eye_distance}
-    if _outside(picture, crop) > limits.outside:
+    head, face = _head_outline(crop), mesh.points[:, :2]
+    if _outside(picture, head) > limits.outside or _outside(picture, face) > FACE_OUTSIDE:
         yield "off_frame", {}
     for angle, limit, more, less, way in (
         (pose.yaw, limits.yaw, "turned_left", "turned_right", "to the side"),
@@ -175,19 +178,19 @@ def _problems(
             code = (more if angle > 0 else less) if strict else "turned"
             yield code, {"angle": abs(angle), "way": way, "needed": limit}
 
-    face = _measure(picture, mesh, crop)
-    if face.light < limits.light:
+    seen = _measure(picture, mesh, crop)
+    if seen.light < limits.light:
         yield "dark", {}
-    if face.burnt > limits.burnt:
+    if seen.burnt > limits.burnt:
         yield "bright", {}
-    if face.contrast < limits.contrast:
+    if seen.contrast < limits.contrast:
         yield "flat", {}
-    if face.colour < limits.colour:
+    if seen.colour < limits.colour:
         yield "grey", {}
-    if face.detail < limits.detail:
+    if seen.detail < limits.detail:
         yield "blurred", {}
     # The lids of the mesh hardly close, and pale eyes hold little that is dark: both must say so.
-    if face.eyes < limits.eyes and face.iris < limits.iris:
+    if seen.eyes < limits.eyes and seen.iris < limits.iris:
         yield "eyes_closed", {}
 
 
@@ -259,13 +262,18 @@ def _dark_part(picture: Picture, points: Floats, corners: tuple[int, int]) -> fl
     return float((eye[:, 14:34] < 0.45 * np.percentile(eye, 90)).mean())
 
 
-def _outside(picture: Picture, crop: Affine) -> float:
-    """Part of the head, an ellipse in the portrait, that lies beyond the picture's edge."""
+def _head_outline(crop: Affine) -> Floats:
+    """Points all over the head, an ellipse in the portrait, in pixels of the picture. [N, 2]"""
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     rings = [r * np.c_[np.cos(angles), np.sin(angles)] for r in (0.5, 0.75, 1.0)]
     unit = MEASURE_SIZE / 256
     head = np.concatenate(rings) * [62 * unit, 92 * unit] + [128 * unit, 118 * unit]
-    x, y = mapped(np.asarray(np.linalg.inv(crop), np.float64), head).T
+    return mapped(np.asarray(np.linalg.inv(crop), np.float64), head)
+
+
+def _outside(picture: Picture, points: Floats) -> float:
+    """Part of the points that lies beyond the picture's edge. [N, 2]"""
+    x, y = points.T
     height, width = picture.shape[:2]
     return float(np.mean((x < 0) | (y < 0) | (x > width) | (y > height)))
 

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from scipy.interpolate import LinearNDInterpolator
 from skimage.data import astronaut
 
 from models.errors import SetupError
@@ -40,8 +41,6 @@ def webcam() -> np.ndarray:
 
 def turned(landmarks: np.ndarray, degrees: float) -> np.ndarray:
     """The astronaut with the face turned to the left of the picture, by moving its landmarks."""
-    from skimage.transform import PiecewiseAffineTransform, warp
-
     middle, angle = landmarks.mean(0), np.radians(degrees)
     offset = landmarks - middle
     x = offset[:, 0] * np.cos(angle) + offset[:, 2] * np.sin(angle)
@@ -54,7 +53,9 @@ def turned(landmarks: np.ndarray, degrees: float) -> np.ndarray:
             if not (130 < x < 320 and 30 < y < 220)
         ]
     )
-    back = PiecewiseAffineTransform.from_estimate(
-        np.r_[moved, frame], np.r_[landmarks[:, :2], frame]
+    back = LinearNDInterpolator(
+        np.r_[moved, frame], np.r_[landmarks[:, :2], frame].astype(np.float32)
     )
-    return np.asarray(warp(portrait(), back, order=1) * 255, np.uint8)
+    y, x = np.mgrid[:512, :512] + 0.0
+    source = back(x, y).astype(np.float32)
+    return np.asarray(cv2.remap(portrait(), source[..., 0], source[..., 1], cv2.INTER_LINEAR))
