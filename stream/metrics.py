@@ -12,6 +12,10 @@ TIMES = (0.001, 0.002, 0.004, 0.008, 0.012, 0.016, 0.024, 0.033, 0.05, 0.1, 0.2,
 """Bounds in seconds; 33 ms is one frame."""
 
 
+STAGES = ("rasterise", "refine", "i420")
+"""The engine's stages that every frame goes through."""
+
+
 class Metrics:
     """What the server counts. Any thread may count."""
 
@@ -50,8 +54,9 @@ class Metrics:
             stages: milliseconds of each of the engine's stages.
         """
         self.stage.labels("render").observe(seconds)
-        for name, milliseconds in stages.items():
-            self.stage.labels(name).observe(milliseconds / 1e3)
+        for name in STAGES:
+            if name in stages:
+                self.stage.labels(name).observe(stages[name] / 1e3)
 
     def encoded(self, seconds: float) -> None:
         """A frame was encoded."""

@@ -56,6 +56,11 @@ class Pacer:
         """Seconds between two frames."""
         return 1.0 / self.fps
 
+    @property
+    def resting(self) -> bool:
+        """Whether no viewpoint has come for a while."""
+        return self._last_frame - self._last_fresh > FLOW * self.period
+
     def due_at(self, waiting: Arrival | None) -> float:
         """Return when the next frame is due, which may lie in the past.
 
@@ -66,10 +71,9 @@ class Pacer:
             return float("-inf")
         opens = self._tick - SLACK * self.period
         closes = self._tick + SLACK * self.period
-        resting = self._last_frame - self._last_fresh > FLOW * self.period
         if waiting is None:
-            return self._tick if resting else closes
-        if resting:
+            return self._tick if self.resting else closes
+        if self.resting:
             return min(opens, self._last_frame + FIRST_GAP * self.period)
         if waiting.time < opens:
             following = waiting.time + LATENESS * waiting.interval

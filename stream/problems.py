@@ -54,6 +54,14 @@ def unknown_session() -> Problem:
     return Problem(404, "There is no such connection", "It has ended. Connect again.")
 
 
+def not_yours() -> Problem:
+    return Problem(
+        403,
+        "Only the caller can do this",
+        "Use the address in the Location header of the answer to your offer, with its key.",
+    )
+
+
 def not_ready() -> Problem:
     return Problem(
         409,

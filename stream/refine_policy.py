@@ -20,7 +20,7 @@ LAST_TRIAL = 16.0
 
 
 class RefinePolicy:
-    """Pure decision, one per server: the engine is shared by all receivers.
+    """Pure decision for all receivers of a server, because they share the engine.
 
     Args:
         budget: seconds from the moment a frame fell due until it is ready.

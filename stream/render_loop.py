@@ -34,6 +34,9 @@ Picture = NDArray[np.uint8]
 AFTER_FAILURE = 0.25
 """Seconds that a thread rests after the engine failed: a broken one must not fill the log."""
 
+STOP_TIMEOUT = 10.0
+"""Seconds that the end of a thread is waited for: an engine that hangs must not hold us up."""
+
 
 @dataclass
 class View:
@@ -66,6 +69,8 @@ class _Job:
     ticket: int
     due: float
     started: float
+    policy: RefinePolicy
+    refine: bool
 
 
 class RenderLoop:
@@ -85,7 +90,9 @@ class RenderLoop:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics
-        self._policy = RefinePolicy(settings.frame_budget)
+        # A view that moves needs its frames in time; one that rests is better late than raw.
+        self._moving = RefinePolicy(settings.frame_budget)
+        self._resting = RefinePolicy(settings.rest_budget)
         self._changed = threading.Condition()
         self._views: list[View] = []
         self._idle = 0
@@ -107,7 +114,7 @@ class RenderLoop:
             self._changed.notify_all()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join()
+                thread.join(STOP_TIMEOUT)
 
     @property
     def alive(self) -> bool:
@@ -116,8 +123,8 @@ class RenderLoop:
 
     @property
     def refining(self) -> bool:
-        """Whether refined frames keep the frame budget."""
-        return self._policy.refining
+        """Whether refined frames keep the frame budget while views move."""
+        return self._moving.refining
 
     def stage_times(self) -> Mapping[str, float]:
         """Milliseconds of the engine's stages for the newest batch."""
@@ -168,9 +175,10 @@ class RenderLoop:
         due = []
         next_due = math.inf
         for view in self._views:
-            if view.rendering >= len(self._threads):
-                continue
             waiting = view.aims.peek()
+            # At rest one picture at a time: a thread stays free for the viewpoint that ends it.
+            if view.rendering >= (len(self._threads) if waiting is not None else 1):
+                continue
             at = view.pacer.due_at(
                 Arrival(waiting.received, waiting.interval) if waiting is not None else None
             )
@@ -183,17 +191,17 @@ class RenderLoop:
 
     def _begin(self, view: View, due: float, now: float) -> _Job:
         aim = view.aims.take()
+        policy = self._resting if aim is None and view.pacer.resting else self._moving
         view.pacer.framed(now, fresh=aim is not None)
         if aim is not None:
             view.aim = aim
             due = max(due, aim.received)
         view.rendering += 1
         view.started += 1
-        return _Job(view, view.aim, view.started, due, now)
+        refine = view.refine and policy.decide(now)
+        return _Job(view, view.aim, view.started, due, now, policy, refine)
 
     def _render(self, jobs: list[_Job]) -> None:
-        with self._changed:
-            refine = self._policy.decide(time.monotonic())
         try:
             with contextlib.ExitStack() as held:
                 ready: list[tuple[_Job, RenderRequest]] = []
@@ -202,8 +210,7 @@ class RenderLoop:
                     avatar = held.enter_context(lease.use()) if lease is not None else None
                     if avatar is not None:
                         viewpoint = job.aim.viewpoint if job.aim is not None else Viewpoint()
-                        wanted = refine and job.view.refine
-                        ready.append((job, RenderRequest(avatar, viewpoint, wanted)))
+                        ready.append((job, RenderRequest(avatar, viewpoint, job.refine)))
                 if ready:
                     self._render_ready(ready)
         except Exception:
@@ -221,16 +228,17 @@ class RenderLoop:
         pictures = self._engine.render([request for _, request in ready])
         done = time.monotonic()
         self._metrics.rendered(done - started, self._engine.stage_times())
-        refined_due = [job.due for job, request in ready if request.refine]
         with self._changed:
-            if refined_due:
-                self._policy.measured(done, done - min(refined_due))
+            for policy in (self._moving, self._resting):
+                dues = [job.due for job, _ in ready if job.refine and job.policy is policy]
+                if dues:
+                    policy.measured(done, done - min(dues))
             fresh = []
-            for (job, request), picture in zip(ready, pictures, strict=True):
+            for (job, _), picture in zip(ready, pictures, strict=True):
                 if job.ticket <= job.view.delivered:
                     self._metrics.dropped.labels("overtaken").inc()
                     continue
                 job.view.delivered = job.ticket
-                fresh.append((job, request, picture))
-        for job, request, picture in fresh:
-            job.view.deliver(picture, job.aim, request.refine, job.started)
+                fresh.append((job, picture))
+        for job, picture in fresh:
+            job.view.deliver(picture, job.aim, job.refine, job.started)

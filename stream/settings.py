@@ -48,6 +48,7 @@ class Settings:
         max_batch: pictures that one call of the engine renders at most.
         frame_budget: a refined frame that would be ready later than this after it fell due goes out
             raw instead; 50 ms is 20 frames per second.
+        rest_budget: the same for a view that rests, where sharpness matters more than time.
         max_bitrate: ceiling of one receiver's video; None takes one that suits the size.
         min_bitrate: floor; below it a moving face falls apart and the network is too poor anyway.
         keyframe_interval: least time between two key frames, however often they are asked for.
@@ -70,6 +71,7 @@ class Settings:
     render_threads: int = 2
     max_batch: int = 8
     frame_budget: float = 0.050
+    rest_budget: float = 0.200
     max_bitrate: int | None = None
     min_bitrate: int = 300_000
     keyframe_interval: float = 0.5

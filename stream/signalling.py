@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from stream import problems
-from stream.call import HUNG_UP
+from stream.call import HUNG_UP, Call
 from stream.call_state import CallState
+from stream.caller import CallerPeer
 from stream.peer import Peer
 from stream.settings import IceServer, Settings
 from stream.switchboard import Switchboard
@@ -23,25 +26,23 @@ async def call(request: Request) -> Response:
     """Open a call: the body is the caller's SDP offer."""
     opened, answer = await _switchboard(request).open(await _body(request, SDP))
     assert opened.caller is not None
-    headers = {"Location": f"/whip/{opened.slug}", "Visavis-Call": opened.slug}
+    # The call's name is in every invitation; only the caller gets the key that ends the call.
+    location = f"/whip/{opened.slug}?key={opened.caller.id}"
+    headers = {"Location": location, "Visavis-Call": opened.slug}
     return _created(request, opened.caller, answer, headers)
 
 
 @router.patch("/whip/{call}")
-async def trickle_caller(request: Request, call: str) -> Response:
+async def trickle_caller(request: Request, call: str, key: str = "") -> Response:
     """Add candidates of a caller."""
-    caller = _switchboard(request).find(call).caller
-    if caller is None:
-        raise problems.unknown_session()
-    return await _trickle(request, caller)
+    return await _trickle(request, _caller(_switchboard(request).find(call), key))
 
 
 @router.delete("/whip/{call}")
-async def hang_up(request: Request, call: str) -> Response:
+async def hang_up(request: Request, call: str, key: str = "") -> Response:
     """End a call."""
     found = _switchboard(request).find(call)
-    if found.caller is None:  # a call that the server itself keeps
-        raise problems.unknown_session()
+    _caller(found, key)
     await found.end(HUNG_UP)
     return Response(headers={"Cache-Control": "no-store"})
 
@@ -85,6 +86,19 @@ def _switchboard(request: Request) -> Switchboard:
     switchboard = request.app.state.switchboard
     assert isinstance(switchboard, Switchboard)
     return switchboard
+
+
+def _caller(call: Call, key: str) -> CallerPeer:
+    """The caller, for whoever has the key.
+
+    Raises:
+        Problem: the call is one that the server itself keeps, or the key is not right.
+    """
+    if call.caller is None:
+        raise problems.unknown_session()
+    if not secrets.compare_digest(call.caller.id.encode(), key.encode()):
+        raise problems.not_yours()
+    return call.caller
 
 
 def _settings(request: Request) -> Settings:

@@ -170,6 +170,22 @@ async def test_a_peer_that_never_connects_is_given_up(start: Start) -> None:
     await traces.gone()
 
 
+async def test_an_offer_that_is_refused_leaves_nothing(start: Start) -> None:
+    server = await start()
+    slug = server.ready()
+    await server.http.get("/healthz")
+    receiver = await server.receiver(slug)
+    offer = await receiver.offer()
+    traces = Traces()
+    for wrong in ("a=rtcp-mux", "a=ice-pwd", "a=mid:1"):
+        text = offer.replace(wrong, "a=x")
+        headers = {"Content-Type": "application/sdp"}
+        response = await server.http.post(receiver.path, content=text, headers=headers)
+        assert response.status_code == 400
+    assert not server.calls[slug].receivers
+    await traces.gone()
+
+
 async def test_a_server_that_stops_ends_its_calls(start: Start) -> None:
     from stream.settings import Settings
     from tests.stream.bar_engine import BarEngine

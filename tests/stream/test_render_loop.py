@@ -148,6 +148,32 @@ def test_raw_frames_for_those_who_want_them() -> None:
     assert all(was for _, was in refined.shown)
 
 
+def test_a_slow_engine_refines_when_the_view_rests() -> None:
+    engine = BarEngine(seconds=0.15)
+    screen = Screen(engine)
+    moving = threading.Event()
+
+    def move() -> None:
+        number = 0
+        while not moving.is_set():
+            number += 1
+            screen.aim(number)
+            loop.wake()
+            moving.wait(1 / 60)
+
+    # Budgets are wide apart, so that a busy machine does not blur the difference.
+    with rendering(engine, frame_budget=0.1, rest_budget=30.0) as loop:
+        hand = threading.Thread(target=move)
+        hand.start()
+        loop.add(screen.view)
+        wait(lambda: [number for number, refined in screen.shown if number and not refined])
+        moving.set()
+        hand.join()
+        last = screen.view.started
+        wait(lambda: screen.view.delivered > last + 5 and screen.shown[-1][1])
+        assert not loop.refining, "it would still be too slow for a view that moves"
+
+
 def test_pictures_have_the_size_of_the_engine() -> None:
     engine = BarEngine(512)
     pictures: list[np.ndarray[Any, Any]] = []

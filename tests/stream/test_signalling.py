@@ -113,7 +113,7 @@ async def test_answers_say_where_the_connection_is(start: Start) -> None:
     response = await (await server.caller()).connect()
     call = response.headers["Visavis-Call"]
     assert len(call) >= 12
-    assert response.headers["Location"] == f"/whip/{call}"
+    assert response.headers["Location"].startswith(f"/whip/{call}?key=")
     assert response.headers["Content-Type"].startswith("application/sdp")
     assert response.headers["Cache-Control"] == "no-store"
     assert "Link" not in response.headers
@@ -180,6 +180,17 @@ async def test_hanging_up_answers_200_once(start: Start) -> None:
     assert_problem(await server.http.delete(receiver.location), 404)
     assert (await server.http.delete(caller.location)).status_code == 200
     assert_problem(await server.http.delete(caller.location), 404)
+
+
+async def test_an_invitation_does_not_let_anybody_end_the_call(start: Start) -> None:
+    server = await start()
+    caller = await server.caller(brightness=10)
+    call = (await caller.connect()).headers["Visavis-Call"]
+    for path in (f"/whip/{call}", f"/whip/{call}?key=guess", f"/whip/{call}?key=%C3%A9"):
+        assert_problem(await server.http.delete(path), 403)
+        assert_problem(await server.http.patch(path, content="x", headers=FRAGMENT), 403)
+    assert_problem(await server.http.delete(f"/whip/{server.ready()}"), 404)
+    assert call in server.calls
 
 
 @pytest.mark.parametrize("path", ["/", "/static/theme.css", "/healthz", "/metrics", "/calls/none"])
