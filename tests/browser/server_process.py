@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = Path(__file__).with_name("loopback_server.py")
-START_SECONDS = 90
+START_SECONDS = 150
 """Loading torch and the weights, on a busy machine."""
 STOP_SECONDS = 15
 

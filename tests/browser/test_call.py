@@ -17,7 +17,7 @@ from tests.browser.fake_camera import person
 from tests.browser.likeness import FaceReader, SeenFace, likeness
 from tests.browser.receiver_page import ReceiverPage, until
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 EMPTY_SECONDS = 5
 """The film begins with an empty wall for so long."""
@@ -100,6 +100,16 @@ def test_invite_link_leads_to_this_call(call: Call, server: str) -> None:
     expect(call.caller.locator("#detail")).to_have_text("1 person is looking at you.")
 
 
+def test_invite_link_is_copied(call: Call) -> None:
+    call.caller.bring_to_front()
+    call.context.grant_permissions(["camera", "clipboard-read", "clipboard-write"])
+    call.caller.click("#copy")
+    expect(call.caller.locator("#copy")).to_have_text("Copied")
+    copied = call.caller.evaluate("navigator.clipboard.readText()")
+    assert copied == call.caller.input_value("#link")
+    call.receiver.page.bring_to_front()
+
+
 def test_received_picture_is_the_person(
     call: Call,
     browser: Browser,
@@ -172,18 +182,21 @@ def test_wheel_zooms(call: Call, read_face: FaceReader) -> None:
     assert np.ptp(large[:, 0]) / np.ptp(small[:, 0]) == pytest.approx(zoom, rel=0.1)
 
 
-def test_reset_returns_to_the_start_view(call: Call) -> None:
+def test_reset_returns_to_the_start_view(call: Call, read_face: FaceReader) -> None:
+    """Judged by landmarks: a busy server may refine one of the pictures and not the other."""
     receiver = call.receiver
     receiver.reset()
     receiver.drag(30, 12)
-    away = receiver.picture().astype(np.float32)
+    away = read_face(receiver.picture()).points
     receiver.page.mouse.dblclick(640, 300)
-    until(receiver.page, "visavis.stats().view.yaw === 0")
-    back = receiver.picture().astype(np.float32)
-    front = call.front.astype(np.float32)
-    returned, moved = np.abs(back - front).mean(), np.abs(away - front).mean()
-    assert returned < 3, f"mean difference to the start view {returned:.1f} of 255"
-    assert returned < 0.35 * moved, f"start view {returned:.1f}, another view {moved:.1f}"
+    until(receiver.page, "visavis.stats().view.yaw === 0 && visavis.stats().resting")
+    assert receiver.view() == (0, 0, 1)
+    back = read_face(receiver.picture()).points
+    front = read_face(call.front).points
+    returned = np.linalg.norm(back - front, axis=1).mean()
+    moved = np.linalg.norm(away - front, axis=1).mean()
+    assert returned < 2, f"landmarks are {returned:.1f} px from the start view"
+    assert moved > 8, f"landmarks moved by {moved:.1f} px only"
 
 
 def test_speed_is_measured_and_shown(
@@ -233,6 +246,22 @@ def test_figures_and_raw_picture_can_be_switched(call: Call, screenshots: Path) 
     receiver.settle()
     page.mouse.move(640, 700)
     page.screenshot(path=screenshots / "receiver.png")
+
+
+def test_portrait_can_be_taken_again(call: Call) -> None:
+    """The call goes on meanwhile: same link, same receiver."""
+    link = call.caller.input_value("#link")
+    call.caller.bring_to_front()
+    call.caller.click("#retake")
+    expect(call.caller.locator("#caller")).not_to_have_attribute("data-state", "live")
+    assert call.receiver.stats()["state"] == "live"
+    expect(call.caller.locator("#caller")).to_have_attribute(
+        "data-state", "live", timeout=LIVE_SECONDS * 1000
+    )
+    assert call.caller.input_value("#link") == link
+    call.receiver.page.bring_to_front()
+    call.receiver.reset()
+    assert call.receiver.stats()["state"] == "live"
 
 
 def test_pages_are_quiet_and_stay_at_home(call: Call) -> None:
