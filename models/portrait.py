@@ -10,6 +10,7 @@ stronger perspective (a larger nose) than the lifter takes it for, from further 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +21,8 @@ from torch import Tensor
 from models.camera import NOMINAL_DISTANCE, focal_pixels
 from models.errors import PortraitError
 from models.face_models import (
+    QUICK,
+    THOROUGH,
     Affine,
     Face,
     FaceDetector,
@@ -133,7 +136,7 @@ class PortraitFinder:
     def _examine(
         self, picture: Picture, strict: bool
     ) -> tuple[FrameCheck, Mesh | None, HeadPose | None]:
-        faces = self._faces(picture, levels=2 if strict else 4)
+        faces = self._faces(picture, QUICK if strict else THOROUGH)
         if not faces:
             return judge(picture, [], None, None, None, strict), None, None
         mesh = self._mesh.refine(picture, faces[0][1])
@@ -141,10 +144,10 @@ class PortraitFinder:
         crop = self._crop(picture, pose, MEASURE_SIZE)
         return judge(picture, [f for f, _ in faces], mesh, pose, crop, strict), mesh, pose
 
-    def _faces(self, picture: Picture, levels: int) -> list[tuple[Face, Mesh]]:
+    def _faces(self, picture: Picture, divisors: Sequence[float]) -> list[tuple[Face, Mesh]]:
         """Faces that count, largest first; what the mesh does not take for a face is left out."""
         found: list[tuple[Face, Mesh]] = []
-        for face in self._detector(picture, levels)[:6]:
+        for face in self._detector(picture, divisors)[:6]:
             mesh = self._mesh.first(picture, face)
             if mesh.presence < FaceMesh.PRESENCE:
                 continue

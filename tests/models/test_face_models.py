@@ -65,10 +65,10 @@ def test_centred_maps_centre_to_centre() -> None:
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (100, 1000), (333, 333)])
-@pytest.mark.parametrize("level", [0, 1, 2])
-def test_tiles_cover_the_picture(size: tuple[int, int], level: int) -> None:
+@pytest.mark.parametrize("divisor", [1, 1.6, 2, 8])
+def test_tiles_cover_the_picture(size: tuple[int, int], divisor: float) -> None:
     width, height = size
-    side = max(size) / 2**level
+    side = max(size) / divisor
     seen = np.zeros((height, width), bool)
     for x, y in _tiles(width, height, side):
         seen[max(0, round(y)) : round(y + side), max(0, round(x)) : round(x + side)] = True
