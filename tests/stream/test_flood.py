@@ -52,12 +52,12 @@ async def test_ten_thousand_messages_over_a_socket(start: Start) -> None:
 
 
 async def test_a_flood_over_the_data_channel(start: Start) -> None:
-    """aiortc's own data channel cannot carry 10,000 a second; it is given them all the same."""
+    """A twentieth of a second of it: aiortc's sending side takes seconds to send that."""
     server = await start()
     receiver = await server.receiver(server.ready())
     await receiver.watch()
     before = receiver.count
-    for _ in range(20):
+    for _ in range(5):
         for _ in range(BURST):
             receiver.aim(yaw=-40)
         await asyncio.sleep(BURST / FLOOD)
