@@ -63,7 +63,8 @@ $(VENV)/.stamp-install: pyproject.toml constraints.txt $(KERNEL_SOURCES) $(VENV)
 	@$(PIP) install -q --no-deps $(MEDIAPIPE)
 	@touch $@
 
+# Visavis itself is there already, so pip adds what the extras name and compiles nothing again.
 $(VENV)/.stamp-test: pyproject.toml constraints.txt $(VENV)/.stamp-install
 	@echo "Installing what the tests need"
-	@PYTHONWARNINGS=ignore $(INSTALL) --no-build-isolation -e '.[test,train]'
+	@$(INSTALL) 'visavis[test,train]'
 	@touch $@
