@@ -1,4 +1,4 @@
-"""What stands behind a person: a soft light on a plain wall, so that a receiver sees a room and not a hole."""
+"""What stands behind a person: a soft light on a plain wall, so that it is no hole."""
 
 from __future__ import annotations
 

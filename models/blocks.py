@@ -1,7 +1,7 @@
 """The one building block both networks share: dense 3x3 convolutions, ReLU, no norm.
 
-Measured on CPUs with AMX: dense 3x3 + ReLU gives 3.6-5 times the arithmetic per millisecond of gated or depthwise
-blocks, which are bound by memory.
+Measured on CPUs with AMX: dense 3x3 + ReLU gives 3.6-5 times the arithmetic per millisecond of
+gated or depthwise blocks, which are bound by memory.
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ def upsample(x: Tensor) -> Tensor:
 
 
 def initialise(network: nn.Module, residual_gain: float = 0.3) -> None:
-    """Kaiming weights and zero biases; the second convolution of each residual block is scaled down,
-    so that a fresh network is close to the identity path and trains from the first step without norms."""
+    """Kaiming weights and zero biases.
+
+    The second convolution of each residual block is scaled down, so that a fresh network is close
+    to its skip connections and trains from the first step without norms.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", mode="fan_in")

@@ -24,7 +24,7 @@ Picture = NDArray[np.uint8]
 
 
 class Avatar(Protocol):
-    """A person that an engine can render. Opaque; holds memory of the engine's device until closed."""
+    """A person that an engine can render. Opaque; holds memory of its device until closed."""
 
     @property
     def id(self) -> str: ...
@@ -49,8 +49,11 @@ class RenderRequest:
 
 
 class Engine(Protocol):
-    """Builds and renders avatars. All methods may be called from any thread; renders that two threads ask for
-    overlap, one being rasterised while the other is refined."""
+    """Builds and renders avatars.
+
+    All methods may be called from any thread; renders that two threads ask for overlap, one being
+    rasterised while the other is refined.
+    """
 
     @property
     def name(self) -> str:
@@ -74,7 +77,7 @@ class Engine(Protocol):
         """Make the pictures, as I420 frames [size * 3 / 2, size]."""
 
     def save_ply(self, avatar: Avatar, path: str | PathLike[str]) -> int:
-        """Write an avatar's Gaussians in the standard 3D Gaussian splatting layout; returns their number."""
+        """Write an avatar's Gaussians in the standard splatting layout; returns their number."""
 
     def stage_times(self) -> Mapping[str, float]:
         """Milliseconds that each stage last took: portrait, lift, rasterise, refine, i420."""

@@ -1,9 +1,10 @@
-"""Stage 1: from one portrait to two layers of Gaussians per pixel, in one pass of an attention-free U-Net.
+"""Stage 1: from one portrait to two layers of Gaussians per pixel, in one pass of a U-Net.
 
-Layer 1 is what the camera sees, on the portrait's own pixel grid; layer 2 lies behind it, on a grid of half the
-resolution. Everything is predicted as a residual: colours start at the portrait's pixel, positions at the pixel's ray.
-No rotation is predicted: a Gaussian is a disc spanned by the slopes of the predicted position map, so its orientation
-follows the surface. The two-layer design is VoluMe's (arXiv 2507.21311) and SHARP's (arXiv 2512.10685).
+Layer 1 is what the camera sees, on the portrait's own pixel grid; layer 2 lies behind it, on a grid
+of half the resolution. Everything is predicted as a residual: colours start at the portrait's
+pixel, positions at the pixel's ray. No rotation is predicted: a Gaussian is a disc spanned by the
+slopes of the predicted position map, so its orientation follows the surface. Two layers are the
+design of VoluMe (arXiv 2507.21311) and SHARP (arXiv 2512.10685).
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class LiftedGaussians:
 
 
 class Lifter(nn.Module):
-    """The U-Net. Inputs at `size`, features at 1/2, 1/4, ... of it, outputs at `size` and `size` / 2."""
+    """The U-Net: no attention, no norms; features at 1/2, 1/4, ... 1/32 of the portrait."""
 
     def __init__(self, config: LifterConfig | None = None) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class Lifter(nn.Module):
 
 
 def pixel_grid(size: int, stride: int, phase: tuple[int, int], like: Tensor) -> Tensor:
-    """Pixel centres in -1..1 of every `stride`-th pixel, starting at `phase` (row, column). [1, 2, H, W] (x, y)"""
+    """Centres (x, y) in -1..1 of every `stride`-th pixel; `phase` is (row, column). [1, 2, H, W]"""
     x, y = (
         (torch.arange(start, size, stride, device=like.device, dtype=like.dtype) + 0.5) / size * 2
         - 1
@@ -156,8 +157,9 @@ def to_gaussians(
 ) -> LiftedGaussians:
     """Turn raw maps into Gaussians.
 
-    With `stride` 2, layer 1 keeps every second pixel in x and y, starting at `phase`, each standing for four:
-    a quarter of the Gaussians, for training at half resolution; random phases train every pixel.
+    With `stride` 2, layer 1 keeps every second pixel in x and y, starting at `phase`, each standing
+    for four: a quarter of the Gaussians, for training at half resolution; random phases train
+    every pixel.
 
     Args:
         layers: what the network returned.
@@ -202,7 +204,7 @@ def _layer(
     scale: float,
     color: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One layer as flat lists: means [B, N, 3], axes [B, N, 2, 3], opacities [B, N], colors [B, N, 4]."""
+    """Means [B, N, 3], axes [B, N, 2, 3], opacities [B, N] and colors [B, N, 4] of one layer."""
     position = torch.cat([rays * depth + offset, depth], 1)
     sigma = scale * torch.exp(maps[:, 3:5].clamp(-2.5, 2.5))
     axes = torch.stack(
@@ -226,8 +228,8 @@ def _layer(
 def surface_tangents(depth: Tensor, rays: Tensor, step: float) -> tuple[Tensor, Tensor]:
     """How the surface moves from one pixel to the next, along x and along y.
 
-    Of the slopes to the two sides, each over two pixels, the gentler one is taken: at a depth step a
-    disc then lies on its own side, instead of spanning the gap as a string of beads. Slopes are
+    Of the slopes to the two sides, each over two pixels, the gentler one is taken: at a depth step
+    a disc then lies on its own side, instead of spanning the gap as a string of beads. Slopes are
     clamped to five pixel footprints (79 degrees). Detached: where the surface goes is learnt from
     the positions, not from the discs' tilt.
 
@@ -260,7 +262,7 @@ def surface_tangents(depth: Tensor, rays: Tensor, step: float) -> tuple[Tensor, 
 
 
 def binomial_blur(image: Tensor) -> Tensor:
-    """1-2-1 blur in x and y: what a pixel of half the resolution, centred here, would see. [B, C, H, W]"""
+    """1-2-1 blur in x and y: what a pixel of twice the size would see. [B, C, H, W]"""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
     rows = 0.25 * padded[:, :, :-2] + 0.5 * padded[:, :, 1:-1] + 0.25 * padded[:, :, 2:]
     return 0.25 * rows[..., :-2] + 0.5 * rows[..., 1:-1] + 0.25 * rows[..., 2:]

@@ -1,11 +1,12 @@
 """Stage 2: one step of diffusion that turns the raw splat into the picture a receiver sees.
 
-`x_t = render + sigma * noise`, and one evaluation of the network predicts the clean picture. `sigma` is a map: zero
-where the splat is sure, so that it passes through, high where the portrait never showed what is seen, so that the
-prediction stands alone there. The two meet through EDM's preconditioning (Karras et al. 2022, arXiv 2206.00364),
-`x_0 = c_skip(sigma) x_t + c_out(sigma) F(x_t, sigma, ...)`, with a floor under c_out because a splat is also biased
-where it is sure. Conditioned on the portrait: its tokens join the render's own in self-attention at the lowest
-resolution; they are computed once per avatar.
+`x_t = render + sigma * noise`, and one evaluation of the network predicts the clean picture.
+`sigma` is a map: zero where the splat is sure, so that it passes through, high where the portrait
+never showed what is seen, so that the prediction stands alone there. The two meet through EDM's
+preconditioning (Karras et al. 2022, arXiv 2206.00364),
+`x_0 = c_skip(sigma) x_t + c_out(sigma) F(x_t, sigma, ...)`, with a floor under c_out because a
+splat is also biased where it is sure. Conditioned on the portrait: its tokens join the render's own
+in self-attention at the lowest resolution; they are computed once per avatar.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Encoder(nn.Module):
 class PortraitAttention(nn.Module):
     """Self-attention over the render's tokens joined by the portrait's.
 
-    The portrait's keys and values do not depend on the render, so they are computed once per avatar.
+    The portrait's keys and values do not depend on the render, so they are computed once.
     """
 
     def __init__(self, channels: int, heads: int, tokens: int) -> None:
@@ -84,7 +85,7 @@ class PortraitAttention(nn.Module):
     def forward(self, x: Tensor, portrait: Tensor) -> Tensor:
         """Mix render features [B, C, h, w] with the portrait's keys and values."""
         batch, channels, height, width = x.shape
-        position = self.position
+        position: Tensor = self.position
         if (height, width) != (self.tokens, self.tokens):
             position = F.interpolate(position, size=(height, width), mode="bilinear")
         tokens = self.norm((x + position).flatten(2).transpose(1, 2))
@@ -94,7 +95,8 @@ class PortraitAttention(nn.Module):
         )
         mixed = F.scaled_dot_product_attention(query, key_value[:, 0], key_value[:, 1])
         mixed = self.out(mixed.transpose(1, 2).reshape(batch, -1, channels))
-        return x + mixed.transpose(1, 2).reshape(batch, channels, height, width)
+        result: Tensor = x + mixed.transpose(1, 2).reshape(batch, channels, height, width)
+        return result
 
     def _split(self, x: Tensor, parts: int) -> Tensor:
         batch, length, width = x.shape
@@ -133,15 +135,16 @@ class Refiner(nn.Module):
         Returns:
             [B, 2, heads, 256, C / heads]
         """
-        return self.attention.portrait(self.portrait_encoder(portrait)[-1])
+        features: list[Tensor] = self.portrait_encoder(portrait)
+        tokens: Tensor = self.attention.portrait(features[-1])
+        return tokens
 
     def forward(self, noised: Tensor, render: Tensor, sigma: Tensor, portrait: Tensor) -> Tensor:
         """One evaluation: the clean picture.
 
         Args:
             noised: x_t, colours (premultiplied) and alpha. [B, 4, H, W]
-            render: the splat: colours, uncertainty, depth relative to the head's middle times alpha (in units
-                of 0.1 m), alpha. [B, 6, H, W]
+            render: from `relative_depth`. [B, 6, H, W]
             sigma: noise level. [B, 1, H, W]
             portrait: from `encode_portrait`.
 
@@ -166,6 +169,18 @@ class Refiner(nn.Module):
         skip = variance / (sigma * sigma + variance)
         out = sigma * self.config.sigma_data / torch.sqrt(sigma * sigma + variance)
         return skip, out + self.config.floor
+
+
+def relative_depth(splatted: Tensor, distance: Tensor) -> Tensor:
+    """From a splat to the refiner's input: depth counted from the head's middle, in units of 0.1 m.
+
+    Args:
+        splatted: colours, uncertainty, depth times alpha in metres, alpha. [..., 6, H, W]
+        distance: of the head's middle along the camera's axis, metres. [...]
+    """
+    alpha = splatted[..., 5:, :, :]
+    depth = 10 * (splatted[..., 4:5, :, :] - distance[..., None, None, None] * alpha)
+    return torch.cat([splatted[..., :4, :, :], depth, alpha], -3)
 
 
 def noise_map(render: Tensor, level: Tensor | float) -> Tensor:

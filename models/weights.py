@@ -1,7 +1,8 @@
 """The trained networks that ship with the package, and how others are loaded in their place.
 
-Files are safetensors in half precision, each with a model card of the same name (`lifter.safetensors`,
-`lifter.json`). A folder with files of these names replaces them: `VISAVIS_WEIGHTS=DIR`.
+Files are safetensors in half precision, each with a model card of the same name
+(`lifter.safetensors`, `lifter.json`). A folder with files of these names replaces them:
+`VISAVIS_WEIGHTS=DIR`.
 """
 
 from __future__ import annotations
@@ -72,5 +73,5 @@ def _fill(network: nn.Module, path: Path) -> None:
             "install the package again",
             "bad_weights",
         ) from error
-    network.eval().to(memory_format=torch.channels_last)
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.requires_grad_(False)

@@ -1,7 +1,7 @@
 """What real cameras, rooms and segmenters do to a picture, done to rendered people at random.
 
-All draws come from the generator that is passed in, so that a run is reproducible from its seed, in any number of
-threads.
+All draws come from the generator that is passed in, so that a run is reproducible from its seed, in
+any number of threads.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def random_colors(rgba: Tensor, rng: Generator) -> Tensor:
 
 
 def degraded_mask(alpha: Tensor, rng: Generator) -> Tensor:
-    """What a small segmenter would return for the true alpha [B, 1, H, W]: coarse, shifted, too fat or too thin."""
+    """What a segmenter would return for the true alpha: coarse, shifted, too fat. [B, 1, H, W]"""
     size = alpha.shape[-1]
     cell = int(torch.tensor([1, 2, 4, 6])[torch.randint(0, 4, (), generator=rng)]) * size // 128
     mask = alpha

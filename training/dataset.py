@@ -1,8 +1,9 @@
 """Rendered people on disk: shards of views with depth and cameras, read through memory maps.
 
 A folder holds shards written by `training.people`, each a folder of three arrays: `rgba.npy` uint8
-[P, V, 256, 256, 4] (premultiplied), `depth.npy` float16 [P, V, 128, 128] (metres, 0 where empty) and `camera.npy`
-float32 [P, V, 17] (world_to_camera row by row, then the distance to the head's origin).
+[P, V, 256, 256, 4] (premultiplied), `depth.npy` float16 [P, V, 128, 128] (metres, 0 where empty)
+and `camera.npy` float32 [P, V, 17] (world_to_camera row by row, then the distance to the head's
+origin).
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     python -m training.evaluate --people DIR [--lifter FILE] [--refiner FILE] [--json OUT]
 
-DIR holds people in the test layout: view 0 is the input, views 1..7 the yaws -45..45 by 15. Pictures are composed on
-grey. PSNR and SSIM (window 11) are taken over the person, dilated by 4 pixels; sharpness is the mean gradient
-magnitude there over the truth's; IoU is that of the silhouettes at 0.5.
+DIR holds people in the test layout: view 0 is the input, views 1..7 the yaws -45..45 by 15.
+Pictures are composed on grey. PSNR and SSIM (window 11) are taken over the person, dilated by 4
+pixels; sharpness is the mean gradient magnitude there over the truth's; IoU is that of the
+silhouettes at 0.5.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from torch import Tensor
 
 from cuda_kernels.splat import splat
 from models.lifter import Layers, Lifter, to_gaussians
+from models.refiner import Refiner, refine, relative_depth
+from models.weights import load_lifter, load_refiner
 from training.dataset import People, Views, intrinsics, relative_cameras
 from training.losses import ssim
 
@@ -44,7 +47,7 @@ def lift(network: Lifter, views: Views, given: bool = True) -> tuple[Layers, Ten
 
 
 def render(network: Lifter, views: Views, given: bool = True) -> Tensor:
-    """Splat the lifted input into every view: colours, uncertainty, depth, alpha. [B, V, 6, S, S]"""
+    """Splat the lifted input into every view, channels as `splat`'s. [B, V, 6, S, S]"""
     layers, image = lift(network, views, given)
     gaussians = to_gaussians(layers, image, views.distance[:, 0])
     cameras = relative_cameras(views.world_to_camera[:, 0], views.world_to_camera)
@@ -63,7 +66,7 @@ def render(network: Lifter, views: Views, given: bool = True) -> Tensor:
 
 
 def compare(picture: Tensor, alpha: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """Measures per view: predictions on grey [V, 3, H, W] and alpha [V, H, W] against true RGBA [V, 4, H, W]."""
+    """Measures per view: pictures on grey [V, 3, H, W], alpha [V, H, W], true RGBA [V, 4, H, W]."""
     target = on_grey(truth)
     person = (F.max_pool2d(truth[:, 3:], 9, 1, 4) > 0.02).float()
     area = person.sum((1, 2, 3))
@@ -116,6 +119,27 @@ def predict_raw(network: Lifter, given: bool = True) -> Callable[[Views], tuple[
     return predict
 
 
+def predict_refined(
+    lifter: Lifter, refiner: Refiner, level: float
+) -> Callable[[Views], tuple[Tensor, Tensor]]:
+    """Predictions of both networks at a noise level."""
+
+    def predict(views: Views) -> tuple[Tensor, Tensor]:
+        source = views.rgba[:, 0]
+        raw = relative_depth(render(lifter, views)[0], views.distance[0])
+        portrait = torch.cat([on_grey(source) * source[:, 3:], source[:, 3:]], 1)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(1, 4, *raw.shape[-2:], generator=generator)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            tokens = refiner.encode_portrait(portrait).expand(len(raw), -1, -1, -1, -1)
+            refined = refine(
+                refiner, raw, noise.expand(len(raw), -1, -1, -1), level, tokens
+            ).float()
+        return on_grey(refined), refined[:, 3]
+
+    return predict
+
+
 def predict_input(views: Views) -> tuple[Tensor, Tensor]:
     """The input picture repeated for every view."""
     return on_grey(views.rgba[0, :1]).expand(8, -1, -1, -1), views.rgba[0, :1, 3].expand(8, -1, -1)
@@ -132,3 +156,35 @@ def table(rows: dict[str, dict[str, float]]) -> str:
         )
         lines.append(f"| {label} | " + " | ".join(digits) + " |")
     return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--people", type=Path, required=True, help="folder in the test layout")
+    parser.add_argument("--lifter", type=Path, help="weights; default: those that ship")
+    parser.add_argument("--refiner", type=Path, help="weights; default: those that ship")
+    parser.add_argument("--levels", type=float, nargs="*", default=[0.0, 0.3], help="of noise")
+    parser.add_argument("--limit", type=int, default=0, help="people at most; 0: all")
+    parser.add_argument("--json", type=Path, help="also write the rows here")
+    options = parser.parse_args()
+    people = People(options.people)
+    lifter, refiner = load_lifter(options.lifter), load_refiner(options.refiner)
+    predictions = {
+        "input repeated": predict_input,
+        "raw": predict_raw(lifter),
+        "raw, no mask given": predict_raw(lifter, given=False),
+    }
+    for level in options.levels:
+        predictions[f"refined, sigma {level:g}"] = predict_refined(lifter, refiner, level)
+    rows = {
+        label: evaluate(predict, people, options.limit) for label, predict in predictions.items()
+    }
+    print(table(rows))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

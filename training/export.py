@@ -1,6 +1,6 @@
 """Write the averaged weights of a checkpoint as the package ships them, with a model card.
 
-python -m training.export CHECKPOINT --network lifter|refiner --out FILE.safetensors [--card KEY=VALUE ...]
+python -m training.export CHECKPOINT --network lifter|refiner --out FILE [--card JSON]
 """
 
 from __future__ import annotations

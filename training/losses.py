@@ -8,10 +8,12 @@ from torch import Tensor
 
 
 def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
-    """Structural similarity per pixel, box window (Wang et al. 2004). [B, C, H, W] twice -> [B, C, H, W]"""
+    """Structural similarity per pixel, box window (Wang et al. 2004). [B, C, H, W]"""
 
     def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)
+        # Rows, then columns: 3.5 times fewer additions than a square window of 7.
+        x = F.avg_pool2d(x, (1, window), 1, (0, window // 2), count_include_pad=False)
+        return F.avg_pool2d(x, (window, 1), 1, (window // 2, 0), count_include_pad=False)
 
     mean_a, mean_b = mean(a), mean(b)
     var_a, var_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2

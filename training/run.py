@@ -1,6 +1,7 @@
-"""What every training run shares: seeds by step, schedules, an averaged copy, atomic checkpoints, a JSON log.
+"""What every training run shares: seeds by step, schedules, an averaged copy, checkpoints, a log.
 
-Each step draws from generators seeded by (run seed, step), so a resumed run goes on exactly as the unbroken one.
+Each step draws from generators seeded by (run seed, step, worker), so a resumed run goes on exactly
+as the unbroken one.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def generators(seed: int, step: int, worker: int) -> tuple[np.random.Generator, 
 class Workers:
     """Threads that each compute the gradients of a part of the batch, on one core each.
 
-    Convolution gradients of one part on two cores spin at barriers: on a busy machine that was measured to be three
-    times slower than two parts side by side.
+    Convolution gradients of one part on two cores spin at barriers: on a busy machine that was
+    measured to be three times slower than two parts side by side.
     """
 
     def __init__(self, count: int) -> None:
@@ -41,7 +42,7 @@ class Workers:
         parameters: list[nn.Parameter],
         compute: Callable[[int], tuple[Tensor, dict[str, float]]],
     ) -> dict[str, float]:
-        """Set the parameters' gradients to the mean over workers of those of `compute(worker)`'s loss.
+        """Set the parameters' gradients to the mean of those of every worker's loss.
 
         Returns:
             Mean of the named parts that `compute` returns beside its loss.
@@ -52,9 +53,13 @@ class Workers:
             return torch.autograd.grad(total, parameters, allow_unused=True), parts
 
         results = list(self._pool.map(work, range(self.count)))
+        (first, _), *others = results
         for index, parameter in enumerate(parameters):
-            grads = [grads[index] for grads, _ in results if grads[index] is not None]
-            parameter.grad = torch.stack(grads).mean(0) if grads else None
+            parameter.grad = first[index]
+        for grads, _ in others:
+            given = [(p.grad, g) for p, g in zip(parameters, grads, strict=True) if g is not None]
+            torch._foreach_add_(*(list(side) for side in zip(*given, strict=True)))
+        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / self.count)
         return {
             name: sum(parts[name] for _, parts in results) / self.count for name in results[0][1]
         }

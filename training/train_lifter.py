@@ -2,8 +2,8 @@
 
     python -m training.train_lifter --people DIR --out DIR [--steps N] [--minutes M]
 
-Resumes from OUT/lifter.pt when it is there. The first part of the schedule renders a quarter of layer 1 at half
-resolution, in random phases; the rest renders everything at full resolution.
+Resumes from OUT/lifter.pt when it is there. The first part of the schedule renders a quarter of
+layer 1 at half resolution, in random phases; the rest renders everything at full resolution.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuda_kernels.splat import splat
-from models.lifter import HALF_FOV, Layers, Lifter, LiftedGaussians, to_gaussians
+from models.lifter import HALF_FOV, Layers, LiftedGaussians, Lifter, to_gaussians
 from training.augment import camera_picture, degraded_mask, random_background, random_colors
 from training.dataset import People, Views, intrinsics, relative_cameras
 from training.evaluate import evaluate, predict_raw
@@ -41,14 +41,21 @@ class Sample:
     views: Views  # view 0 is the input
 
 
-def draw(people: People, rng: np.random.Generator, noise: torch.Generator, batch: int) -> Sample:
-    """An input view and two targets of each of `batch` people; in 40 % one target is the input itself."""
+def draw(
+    people: People,
+    rng: np.random.Generator,
+    noise: torch.Generator,
+    batch: int,
+    again: float = 0.4,
+) -> Sample:
+    """An input view and two targets of each of `batch` people; in a share `again` of the cases one
+    target is the input itself."""
     chosen = rng.integers(0, len(people), batch)
     source = rng.integers(0, 2, batch)
     count = people.views_per_person
     targets = np.stack([rng.permutation([v for v in range(count) if v != s])[:2] for s in source])
-    again = rng.uniform(size=batch) < 0.4
-    targets[again, 1] = source[again]
+    repeat = rng.uniform(size=batch) < again
+    targets[repeat, 1] = source[repeat]
     views = people.views(chosen, np.concatenate([source[:, None], targets], 1))
     views = views.mirrored(torch.rand(batch, generator=noise) < 0.5)
     views.rgba = random_colors(views.rgba, noise)
@@ -124,7 +131,7 @@ def loss(
 
 
 def corrugation(depth: Tensor, alpha: Tensor) -> Tensor:
-    """Mean second difference of the depth map inside the person, in pixel footprints, at most 2 each.
+    """Mean second difference of the depth inside the person, in pixel footprints, at most 2 each.
 
     The pixels that the network puts out side by side are trained in different steps; without this
     they disagree, and the surface is ribbed.
@@ -203,7 +210,7 @@ def main() -> None:
     network = Lifter().to(memory_format=torch.channels_last)
     average = Average(network)
     optimizer = torch.optim.AdamW(
-        network.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=1e-4
+        network.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
     )
     step, seconds = 0, 0.0
     checkpoint = options.out / "lifter.pt"
@@ -223,20 +230,26 @@ def main() -> None:
         elapsed = time.monotonic() - start
         done = step >= options.steps or (options.minutes and elapsed > 60 * options.minutes)
         if step and (step % options.every == 0 or done):
-            state = dict(
-                network=network.state_dict(),
-                optimizer=optimizer.state_dict(),
-                average=average.weights,
-            )
-            save_checkpoint(checkpoint, state | dict(step=step, seconds=seconds + elapsed))
-            record = dict(step=step, seconds=seconds + elapsed, people=len(people))
+            state = {
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "average": average.weights,
+                "step": step,
+                "seconds": seconds + elapsed,
+                "settings": {
+                    "batch": options.batch,
+                    "rate": options.rate,
+                    "seed": options.seed,
+                    "people": len(people),
+                },
+            }
+            save_checkpoint(checkpoint, state)
+            record = {"step": step, "seconds": seconds + elapsed, "people": len(people)}
             record |= {name: value / max(1, counted) for name, value in sums.items()}
             if held_out is not None and (step % (2 * options.every) == 0 or done):
                 average.copy_to(smooth)
-                record |= {
-                    f"held_out_{k}": v
-                    for k, v in evaluate(predict_raw(smooth), held_out, 10).items()
-                }
+                measured = evaluate(predict_raw(smooth), held_out, 10)
+                record |= {f"held_out_{name}": value for name, value in measured.items()}
             log(options.out / "lifter.jsonl", record)
             sums, counted = {}, 0
             people.refresh()
