@@ -25,8 +25,9 @@ KERNEL_SOURCES := $(wildcard setup.py cuda_kernels/build.py cuda_kernels/*.cpp c
 
 install: $(VENV)/.stamp-install
 
+# Ctrl-C (130) is how a server ends, not an error.
 serve: install
-	@exec $(BIN)/visavis serve --host $(HOST) --port $(PORT)
+	@$(BIN)/visavis serve --host $(HOST) --port $(PORT) || [ $$? -eq 130 ]
 
 # The summary of pytest stays the last thing on the screen.
 test: test-install lint
