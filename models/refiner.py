@@ -2,11 +2,12 @@
 
 `x_t = render + sigma * noise`, and one evaluation of the network predicts the clean picture.
 `sigma` is a map: zero where the splat is sure, so that it passes through, high where the portrait
-never showed what is seen, so that the prediction stands alone there. The two meet through EDM's
-preconditioning (Karras et al. 2022, arXiv 2206.00364),
-`x_0 = c_skip(sigma) x_t + c_out(sigma) F(x_t, sigma, ...)`, with a floor under c_out because a
-splat is also biased where it is sure. Conditioned on the portrait: its tokens join the render's own
-in self-attention at the lowest resolution; they are computed once per avatar.
+never showed what is seen, so that the prediction stands alone there:
+`x_0 = c_skip(sigma) render + c_out(sigma) F(x_t, sigma, ...)`, with the coefficients of EDM (Karras
+et al. 2022, arXiv 2206.00364). Two departures from EDM: the skip takes the render without the
+noise, so that a small network need not learn to subtract what was just added; and c_out has a
+floor, because a splat is also biased where it is sure. Conditioned on the portrait: its tokens join
+the render's own in self-attention at the lowest resolution; they are computed once per avatar.
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ class Refiner(nn.Module):
             hidden = self.decoder[level](upsample(self.up[level](hidden)) + features[level])
         output = F.pixel_shuffle(self.head(hidden), 2)
         skip, out = self.precondition(sigma)
-        return skip * noised + out * output
+        clean = torch.cat([render[:, :3], render[:, 5:]], 1)
+        return skip * clean + out * output
 
     def precondition(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """c_skip and c_out of a noise level, the latter with a floor."""

@@ -158,7 +158,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--levels", type=float, nargs="*", default=[0.0, 0.3], help="of noise")
     parser.add_argument("--limit", type=int, default=0, help="people at most; 0: all")
     parser.add_argument("--json", type=Path, help="also write the rows here")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     people = People(options.people)
     lifter, refiner = load_lifter(options.lifter), load_refiner(options.refiner)
     predictions = {

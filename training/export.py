@@ -28,7 +28,7 @@ def averaged(checkpoint: Path, name: str) -> Lifter | Refiner:
     return network.eval().requires_grad_(False)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--network", choices=sorted(NETWORKS), required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--card", type=Path, help="JSON to put into the model card")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     network = averaged(options.checkpoint, options.network)
     save_weights(network, options.out)
     state = torch.load(options.checkpoint, weights_only=True)

@@ -187,7 +187,7 @@ def part_loss(
     return loss(splatted, truth, layers, gaussians, sample, backdrop, depth_weight, stride)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="each takes a part of the batch")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(options.seed)

@@ -178,7 +178,7 @@ def discriminator_loss(
     return total, {"told apart": float(total.detach())}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="each takes a part of the batch")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(options.seed)

@@ -1,0 +1,89 @@
+"""The lifter's geometry: what its maps mean, whatever the weights are."""
+
+import math
+
+import torch
+
+from models.lifter import (
+    CHANNELS,
+    HALF_FOV,
+    Layers,
+    Lifter,
+    LifterConfig,
+    pixel_grid,
+    surface_tangents,
+    to_gaussians,
+)
+
+SIZE = 32
+DISTANCE = torch.tensor([0.75])
+
+
+def flat(size: int = SIZE) -> Layers:
+    return Layers(
+        torch.zeros(1, CHANNELS, size, size), torch.zeros(1, CHANNELS, size // 2, size // 2)
+    )
+
+
+def test_network_keeps_its_promised_shapes() -> None:
+    network = Lifter(LifterConfig(size=64, stem=8, channels=(8, 16, 16), blocks=(1, 1, 1)))
+    image = torch.rand(2, 3, 64, 64)
+    front, back = network(image, image[:, :1], torch.ones(2))
+    assert front.shape == (2, CHANNELS, 64, 64)
+    assert back.shape == (2, CHANNELS, 32, 32)
+
+
+def test_front_layer_projects_onto_its_own_pixels() -> None:
+    image = torch.rand(1, 3, SIZE, SIZE)
+    lifted = to_gaussians(flat(), image, DISTANCE)
+    means = lifted.means[0, : SIZE * SIZE]
+    focal = 0.5 * SIZE / math.tan(HALF_FOV)
+    pixels = means[:, :2] / means[:, 2:] * focal + SIZE / 2
+    axis = torch.arange(SIZE) + 0.5
+    wanted = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
+    torch.testing.assert_close(pixels, wanted, atol=1e-4, rtol=0)
+    torch.testing.assert_close(means[:, 2], torch.full((SIZE * SIZE,), 0.75))
+    colors = lifted.colors[0, : SIZE * SIZE, :3]
+    torch.testing.assert_close(colors, image[0].flatten(1).T)
+
+
+def test_back_layer_lies_behind_the_front() -> None:
+    layers = flat()
+    layers.front[:, :1] = torch.linspace(-1, 1, SIZE).view(1, 1, 1, SIZE)
+    layers.back[:, :1] = -20  # as near as it can get
+    lifted = to_gaussians(layers, torch.rand(1, 3, SIZE, SIZE), DISTANCE)
+    behind = lifted.means[0, SIZE * SIZE :, 2].view(SIZE // 2, SIZE // 2)
+    front = lifted.depth[0, 0].view(SIZE // 2, 2, SIZE // 2, 2).mean((1, 3))
+    assert (behind > front + 0.009).all()
+
+
+def test_phases_share_out_the_pixels() -> None:
+    layers = Layers(
+        torch.randn(1, CHANNELS, SIZE, SIZE), torch.randn(1, CHANNELS, SIZE // 2, SIZE // 2)
+    )
+    layers.front[:, 1:3] = 0
+    image = torch.rand(1, 3, SIZE, SIZE)
+    whole = to_gaussians(layers, image, DISTANCE).means[0, : SIZE * SIZE].view(SIZE, SIZE, 3)
+    for phase in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        part = to_gaussians(layers, image, DISTANCE, 2, phase).means[0, : SIZE * SIZE // 4]
+        wanted = whole[phase[0] :: 2, phase[1] :: 2].reshape(-1, 3)
+        torch.testing.assert_close(part, wanted)
+
+
+def test_tangents_of_a_plane_are_its_own() -> None:
+    step = 2 * math.tan(HALF_FOV) / SIZE
+    rays = pixel_grid(SIZE, 1, (0, 0), torch.zeros(1)) * math.tan(HALF_FOV)
+    normal, offset = torch.tensor([0.4, -0.2, 1.0]), 0.75
+    depth = offset / (normal[0] * rays[:, :1] + normal[1] * rays[:, 1:] + normal[2])
+    for tangent in surface_tangents(depth, rays, step):
+        inner = (tangent * normal.view(1, 3, 1, 1)).sum(1)[..., 3:-3, 3:-3]
+        assert inner.abs().max() < 0.03 * tangent.norm(dim=1).max()
+
+
+def test_discs_do_not_span_a_depth_step() -> None:
+    depth = torch.full((1, 1, SIZE, SIZE), 0.6)
+    depth[..., SIZE // 2 :] = 0.9
+    step = 2 * math.tan(HALF_FOV) / SIZE
+    rays = pixel_grid(SIZE, 1, (0, 0), depth) * math.tan(HALF_FOV)
+    along_x, _ = surface_tangents(depth, rays, step)
+    assert along_x[:, 2].abs().max() == 0
