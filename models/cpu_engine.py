@@ -108,7 +108,7 @@ class CpuEngine:
             uuid.uuid4().hex,
             gaussians,
             self._refiner.encode_portrait(source),
-            noise.to(dtype, memory_format=torch.channels_last),
+            noise.to(dtype),
             portrait.distance,
         )
 
@@ -125,14 +125,15 @@ class CpuEngine:
             raise ValueError(f"avatar {avatar.id} is closed")
         with self._rasterising, self._timed("rasterise"):
             raw = self.rasterise(gaussians, request.viewpoint, avatar.distance)
-        with self._refining:
-            torch.set_num_threads(self._threads)
+        if request.refine:
+            inputs = raw.to(self._dtype)
+            with self._refining, self._timed("refine"):
+                torch.set_num_threads(self._threads)
+                picture = self._refine(inputs, noise, portrait)
+        else:
             picture = torch.cat([raw[:, :3], raw[:, 5:]], 1)
-            if request.refine:
-                with self._timed("refine"):
-                    picture = self._refine(raw.to(self._dtype), noise, portrait).float()
-            with self._timed("i420"):
-                return self._to_i420(picture)
+        with self._timed("i420"):
+            return self._to_i420(picture.float())
 
     def rasterise(self, gaussians: Gaussians, viewpoint: Viewpoint, distance: float) -> Tensor:
         """Splat one view, as the refiner's input: see `relative_depth`. [1, 6, S, S]"""
@@ -220,7 +221,7 @@ def compile_refiner(
         The step, of (render [1, 6, S, S], noise [1, 4, S, S], portrait), and examples of these.
     """
     render = torch.rand(1, 6, size, size, dtype=dtype)
-    noise = torch.randn(1, 4, size, size).to(dtype, memory_format=torch.channels_last)
+    noise = torch.randn(1, 4, size, size).to(dtype)
     portrait = torch.rand(1, 4, 256, 256).to(dtype, memory_format=torch.channels_last)
     with torch.no_grad(), warnings.catch_warnings():
         # Sizes become constants, which is what is wanted here; and torch would rather see

@@ -160,10 +160,11 @@ class Refiner(nn.Module):
         hidden = self.middle(self.attention(features[-1], portrait))
         for level in reversed(range(len(self.up))):
             hidden = self.decoder[level](upsample(self.up[level](hidden)) + features[level])
-        output = F.pixel_shuffle(self.head(hidden), 2)
+        # Plane by plane again: mixing four planes by one map is twice as fast there.
+        output = F.pixel_shuffle(self.head(hidden).contiguous(), 2)
         skip, out = self.precondition(sigma)
         clean = torch.cat([render[:, :3], render[:, 5:]], 1)
-        return skip * clean + out * output
+        return torch.addcmul(skip * clean, out, output)
 
     def precondition(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """c_skip and c_out of a noise level, the latter with a floor."""

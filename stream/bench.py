@@ -281,6 +281,25 @@ def measure_rates(
     return rates[0], rates[1]
 
 
+class Viewpoints(Mailbox[Aim]):
+    """A mailbox that is never empty, as that of a receiver who moves faster than frames come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sent = 0
+        self._move()
+
+    def take(self) -> Aim | None:
+        """Return the newest viewpoint and put the next."""
+        aim = super().take()
+        self._move()
+        return aim
+
+    def _move(self) -> None:
+        self.put(Aim(moving_viewpoint(self._sent), self._sent, time.monotonic()))
+        self._sent += 1
+
+
 class Sink:
     """A receiver without a network: it moves its viewpoint and encodes what it is given.
 
@@ -293,22 +312,16 @@ class Sink:
     def __init__(
         self, lease: AvatarLease, settings: Settings, pool: ThreadPoolExecutor | None
     ) -> None:
-        self.view = View(lambda: lease, self._deliver, Pacer(UNPACED))
+        self.view = View(lambda: lease, self._deliver, Pacer(UNPACED), Viewpoints())
         self.rendered = 0
         self.encoded = 0
         self._pool = pool
         self._encoder = _encoder(settings)
         self._waiting: Mailbox[VideoFrame] = Mailbox()
         self._busy = threading.Lock()
-        self._move()
-
-    def _move(self) -> None:
-        viewpoint = moving_viewpoint(self.rendered)
-        self.view.aims.put(Aim(viewpoint, self.rendered, time.monotonic()))
 
     def _deliver(self, picture: Picture, aim: Aim | None, refined: bool, taken: float) -> None:
         self.rendered += 1
-        self._move()
         if self._pool is not None:
             self._waiting.put(_video_frame(picture, taken))
             self._pool.submit(self._encode)
