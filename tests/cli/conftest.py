@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,15 @@ def engine() -> Iterator[Engine]:
     engine = load_engine("cpu", 256, 1)
     yield engine
     engine.close()
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Let commands that tests start be interrupted, also when the tests run in the background: a
+    shell has its background jobs ignore Ctrl-C, and programs hand that on to those they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
