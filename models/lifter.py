@@ -113,7 +113,7 @@ class Lifter(nn.Module):
             Raw maps of layer 1 [B, 10, S, S] and layer 2 [B, 10, S/2, S/2].
         """
         batch, _, size, _ = image.shape
-        grid = pixel_grid(size, 1, (0, 0), image)
+        grid = pixel_grid(size, image)
         x = torch.cat(
             [
                 image * 2 - 1,
@@ -138,52 +138,39 @@ class Lifter(nn.Module):
         return F.pixel_shuffle(self.front_head(fine), 2), back
 
 
-def pixel_grid(size: int, stride: int, phase: tuple[int, int], like: Tensor) -> Tensor:
-    """Centres (x, y) in -1..1 of every `stride`-th pixel; `phase` is (row, column). [1, 2, H, W]"""
-    x, y = (
-        (torch.arange(start, size, stride, device=like.device, dtype=like.dtype) + 0.5) / size * 2
-        - 1
-        for start in (phase[1], phase[0])
-    )
-    return torch.stack([x[None, :].expand(len(y), -1), y[:, None].expand(-1, len(x))])[None]
+def pixel_grid(size: int, like: Tensor) -> Tensor:
+    """Centres (x, y) of a picture's pixels, -1..1. [1, 2, size, size]"""
+    x = (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size * 2 - 1
+    return torch.stack([x[None, :].expand(size, -1), x[:, None].expand(-1, size)])[None]
 
 
 def to_gaussians(
-    layers: Layers,
-    image: Tensor,
-    distance: Tensor,
-    stride: int = 1,
-    phase: tuple[int, int] = (0, 0),
+    layers: Layers, image: Tensor, distance: Tensor, stride: int = 1
 ) -> LiftedGaussians:
     """Turn raw maps into Gaussians.
 
-    With `stride` 2, layer 1 keeps every second pixel in x and y, starting at `phase`, each standing
-    for four: a quarter of the Gaussians, for training at half resolution; random phases train
-    every pixel.
+    With `stride` 2, layer 1 is averaged over 2 x 2 pixels first: a quarter of the Gaussians, each
+    of twice the size, for training at half resolution. The mean trains all four pixels alike.
 
     Args:
         layers: what the network returned.
         image: the portrait. [B, 3, S, S]
         distance: from the camera to the head's origin, metres. [B]
         stride: 1 or 2.
-        phase: (row, column), each below `stride`.
     """
     size = image.shape[-1]
     distance = distance.view(-1, 1, 1, 1)
     tan = math.tan(HALF_FOV)
-    front = layers.front[:, :, phase[0] :: stride, phase[1] :: stride]
-    picture = (
-        image if stride == 1 else binomial_blur(image)[:, :, phase[0] :: stride, phase[1] :: stride]
-    )
-    rays = pixel_grid(size, stride, phase, image) * tan
+    half, halved = F.avg_pool2d(image, 2), F.avg_pool2d(layers.front, 2)
+    front, picture = (layers.front, image) if stride == 1 else (halved, half)
+    rays = pixel_grid(size // stride, image) * tan
     step = 2 * tan * stride / size
     depth = distance + 0.08 * front[:, :1]
     offset = torch.tanh(front[:, 1:3]) * step * distance
     groups = [_layer(front, depth, offset, rays, step, picture, scale=0.45, color=0.3)]
 
-    half = F.avg_pool2d(image, 2)
-    rays = pixel_grid(size // 2, 1, (0, 0), image) * tan
-    seen = (distance + 0.08 * F.avg_pool2d(layers.front[:, :1], 2)).detach()
+    rays = pixel_grid(size // 2, image) * tan
+    seen = (distance + 0.08 * halved[:, :1]).detach()
     behind = seen + 0.01 + 0.05 * F.softplus(layers.back[:, :1])
     offset = torch.tanh(0.5 * layers.back[:, 1:3]) * 0.06
     groups.append(
@@ -259,10 +246,3 @@ def surface_tangents(depth: Tensor, rays: Tensor, step: float) -> tuple[Tensor, 
         across[:, axis : axis + 1] += footprint
         tangents.append(across)
     return tangents[0], tangents[1]
-
-
-def binomial_blur(image: Tensor) -> Tensor:
-    """1-2-1 blur in x and y: what a pixel of twice the size would see. [B, C, H, W]"""
-    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
-    rows = 0.25 * padded[:, :, :-2] + 0.5 * padded[:, :, 1:-1] + 0.25 * padded[:, :, 2:]
-    return 0.25 * rows[..., :-2] + 0.5 * rows[..., 1:-1] + 0.25 * rows[..., 2:]

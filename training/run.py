@@ -1,4 +1,4 @@
-"""What every training run shares: seeds by step, schedules, an averaged copy, checkpoints, a log.
+"""What every training run shares: options, seeds by step, schedules, an averaged copy, the loop.
 
 Each step draws from generators seeded by (run seed, step, worker), so a resumed run goes on exactly
 as the unbroken one.
@@ -6,17 +6,21 @@ as the unbroken one.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from training.dataset import People
 
 
 def generators(seed: int, step: int, worker: int) -> tuple[np.random.Generator, torch.Generator]:
@@ -91,6 +95,108 @@ class Average:
         with torch.no_grad():
             for parameter, weight in zip(network.parameters(), self.weights, strict=True):
                 parameter.copy_(weight)
+
+    def state_dict(self) -> list[Tensor]:
+        return self.weights
+
+    def load_state_dict(self, state: list[Tensor]) -> None:
+        self.weights = state
+
+
+class Stateful(Protocol):
+    """What a checkpoint holds the state of: networks, optimizers, averages."""
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any, /) -> Any: ...
+
+
+def options(
+    description: str | None, arguments: list[str] | None, more: Mapping[str, str], **defaults: Any
+) -> argparse.Namespace:
+    """Parse the options that all training commands have.
+
+    Args:
+        description: the module's docstring.
+        arguments: of the command; None for the process's own.
+        more: further options that each take a file, and what they are for.
+        defaults: of `steps`, `batch`, `rate` and `seed`.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--people", type=Path, required=True, help="folder of rendered people")
+    parser.add_argument(
+        "--held-out", type=Path, help="folder in the test layout, evaluated while training"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
+    parser.add_argument("--start", type=Path, help="weights to begin with, instead of random ones")
+    for name, purpose in more.items():
+        parser.add_argument(f"--{name}", type=Path, help=purpose)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: never")
+    parser.add_argument("--batch", type=int, help="people in a step")
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--threads", type=int, default=2, help="each takes a part of the batch")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    parser.set_defaults(**defaults)
+    return parser.parse_args(arguments)
+
+
+def train(
+    name: str,
+    chosen: argparse.Namespace,
+    people: People,
+    parts: Mapping[str, Stateful],
+    advance: Callable[[int], dict[str, float]],
+    measure: Callable[[], dict[str, float]] | None,
+) -> None:
+    """Advance step by step to the end of the schedule or of the time, from the last checkpoint on.
+
+    Every `chosen.every` steps OUT/NAME.pt is written, the means of what `advance` returned are
+    appended to OUT/NAME.jsonl, every other time with what `measure` returns, and people that have
+    been rendered since are taken in.
+
+    Args:
+        name: of the network.
+        chosen: from `options`.
+        people: what is trained on.
+        parts: whose states the checkpoint holds, by name.
+        advance: does one step and returns its losses.
+        measure: evaluates the averaged network.
+    """
+    step, seconds = 0, 0.0
+    checkpoint = chosen.out / f"{name}.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        for part, holder in parts.items():
+            holder.load_state_dict(state[part])
+        step, seconds = state["step"], state["seconds"]
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    start, sums, counted = time.monotonic(), dict[str, float](), 0
+    while True:
+        elapsed = time.monotonic() - start
+        done = step >= chosen.steps or (chosen.minutes and elapsed > 60 * chosen.minutes)
+        if step and (step % chosen.every == 0 or done):
+            state = {part: holder.state_dict() for part, holder in parts.items()}
+            settings = {key: getattr(chosen, key) for key in ("batch", "rate", "seed")}
+            state |= {"step": step, "seconds": seconds + elapsed}
+            state |= {"settings": settings | {"people": len(people)}}
+            save_checkpoint(checkpoint, state)
+            record = {"step": step, "seconds": seconds + elapsed, "people": len(people)}
+            record |= {key: value / max(1, counted) for key, value in sums.items()}
+            if measure is not None and (step % (2 * chosen.every) == 0 or done):
+                record |= {f"held_out_{key}": value for key, value in measure().items()}
+            log(chosen.out / f"{name}.jsonl", record)
+            sums, counted = {}, 0
+            people.refresh()
+        if done:
+            break
+        losses = advance(step)
+        step, counted = step + 1, counted + 1
+        for key, value in losses.items():
+            sums[key] = sums.get(key, 0.0) + value
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

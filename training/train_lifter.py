@@ -2,17 +2,15 @@
 
     python -m training.train_lifter --people DIR --out DIR [--steps N] [--minutes M]
 
-Resumes from OUT/lifter.pt when it is there. The first part of the schedule renders a quarter of
-layer 1 at half resolution, in random phases; the rest renders everything at full resolution.
+Resumes from OUT/lifter.pt when it is there; else `--start` begins with trained weights. The first
+part of the schedule mostly renders at half resolution, with layer 1 averaged over 2 x 2 pixels,
+which buys larger batches; the rest renders everything at full resolution.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,14 +19,17 @@ from torch import Tensor, nn
 
 from cuda_kernels.splat import splat
 from models.lifter import HALF_FOV, Layers, LiftedGaussians, Lifter, to_gaussians
+from models.weights import load_lifter
 from training.augment import camera_picture, degraded_mask, random_background, random_colors
 from training.dataset import People, Views, intrinsics, relative_cameras
 from training.evaluate import evaluate, predict_raw
 from training.losses import gradient_l1, ssim
-from training.run import Average, Workers, cosine, generators, log, save_checkpoint
+from training.run import Average, Workers, cosine, generators, options, train
 
-FINE = 0.72
-"""Share of the schedule after which training goes on at full resolution."""
+FINE = 0.6
+"""Share of the schedule after which all steps are at full resolution."""
+FINE_BEFORE = 0.2
+"""Share of the steps at full resolution before that."""
 
 
 @dataclass
@@ -46,22 +47,23 @@ def draw(
     rng: np.random.Generator,
     noise: torch.Generator,
     batch: int,
+    count: int = 2,
     again: float = 0.4,
 ) -> Sample:
-    """An input view and two targets of each of `batch` people; in a share `again` of the cases one
-    target is the input itself."""
+    """An input view and `count` targets of each of `batch` people; in a share `again` of the cases
+    the last target is the input itself."""
     chosen = rng.integers(0, len(people), batch)
     source = rng.integers(0, 2, batch)
-    count = people.views_per_person
-    targets = np.stack([rng.permutation([v for v in range(count) if v != s])[:2] for s in source])
+    every = range(people.views_per_person)
+    targets = np.stack([rng.permutation([v for v in every if v != s])[:count] for s in source])
     repeat = rng.uniform(size=batch) < again
-    targets[repeat, 1] = source[repeat]
+    targets[repeat, -1] = source[repeat]
     views = people.views(chosen, np.concatenate([source[:, None], targets], 1))
     views = views.mirrored(torch.rand(batch, generator=noise) < 0.5)
     views.rgba = random_colors(views.rgba, noise)
     alpha = views.rgba[:, 0, 3:]
     image = views.rgba[:, 0, :3] + (1 - alpha) * random_background(batch, 256, noise)
-    given = (torch.rand(batch, generator=noise) < 0.8).float()
+    given = (torch.rand(batch, generator=noise) < 0.7).float()
     mask = degraded_mask(alpha, noise) * given.view(-1, 1, 1, 1)
     return Sample(camera_picture(image, noise), mask, given, views)
 
@@ -85,7 +87,7 @@ def loss(
         gaussians: what was splatted.
         sample: the batch.
         backdrop: one colour per person. [B, 1, 3, 1, 1]
-        depth_weight: of the input view's depth.
+        depth_weight: of the depth of layer 1.
         stride: of layer 1.
     """
     alpha = splatted[:, :, 5:]
@@ -106,6 +108,7 @@ def loss(
         predicted = gaussians.depth
         true_alpha = F.avg_pool2d(true_alpha, 2)
     depth = F.smooth_l1_loss(predicted[solid] * 100, true_depth[solid] * 100, beta=0.5) / 4
+    surface = surface_error(splatted, sample.views)
     opaque = F.binary_cross_entropy_with_logits(gaussians.opacity_logits, true_alpha)
 
     wrong = F.avg_pool2d(error.mean(1, keepdim=True).detach(), 5, 1, 2).mul(6).clamp(max=1)
@@ -114,20 +117,41 @@ def loss(
     uncertainty = (unsure - wrong * covered).abs().mean()
 
     bumps = corrugation(layers.front[:, :1], sample.views.rgba[:, 0, 3:])
-    total = 0.01 * bumps + color + 0.2 * structure + 0.3 * edges + 0.3 * silhouette
-    total = total + depth_weight * depth + 0.05 * opaque + 0.02 * uncertainty
+    total = color + 0.2 * structure + 0.3 * edges + 0.3 * silhouette + 0.02 * surface
+    total = total + depth_weight * depth + 0.05 * opaque + 0.02 * uncertainty + 0.005 * bumps
     parts = dict(
         color=color,
         structure=structure,
         edges=edges,
         silhouette=silhouette,
         depth=depth,
+        surface=surface,
         opaque=opaque,
     )
     return total, {
         name: float(value.detach())
         for name, value in (parts | {"uncertainty": uncertainty, "bumps": bumps}).items()
     }
+
+
+def surface_error(splatted: Tensor, views: Views) -> Tensor:
+    """How far the splatted surface is from the true one in the targets, in units of 4 cm.
+
+    The only geometric supervision of what the input does not show. Over pixels where both are
+    solid; errors beyond 8 cm (hair against what is behind it) count no more.
+
+    Args:
+        splatted: ..., depth times alpha in metres, alpha. [B, V, C, H, W]
+        views: the input, then the targets.
+    """
+    size = views.depth.shape[-1]
+    factor = splatted.shape[-1] // size
+    depth, alpha = F.avg_pool2d(splatted[:, :, -2:].flatten(0, 1), factor).unbind(1)
+    truth = views.depth[:, 1:].flatten(0, 2)
+    solid = F.avg_pool2d(views.rgba[:, 1:, 3].flatten(0, 1), views.rgba.shape[-1] // size) > 0.95
+    both = solid & (alpha.detach() > 0.8)
+    error = (depth / alpha.clamp(min=0.5) - truth)[both] * 100
+    return F.smooth_l1_loss(error.clamp(-8, 8), torch.zeros_like(error), beta=0.5) / 4
 
 
 def corrugation(depth: Tensor, alpha: Tensor) -> Tensor:
@@ -159,13 +183,15 @@ def part_loss(
     batch: int,
 ) -> tuple[Tensor, dict[str, float]]:
     """Forward pass and loss of one worker's part of a step, at `progress` 0..1 of the schedule."""
-    stride = 2 if progress < FINE else 1
-    sample = draw(people, rng, noise, batch if stride == 2 else max(1, batch // 2))
+    stride = 1 if progress >= FINE or rng.uniform() < FINE_BEFORE else 2
+    if stride == 2:
+        sample = draw(people, rng, noise, batch, 4)
+    else:  # as long a step as the other kind
+        sample = draw(people, rng, noise, max(1, 3 * batch // 4), 3)
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         front, back = network(sample.image, sample.mask, sample.given)
     layers = Layers(front.float(), back.float())
-    phase = (int(rng.integers(0, stride)), int(rng.integers(0, stride)))
-    gaussians = to_gaussians(layers, sample.image, sample.views.distance[:, 0], stride, phase)
+    gaussians = to_gaussians(layers, sample.image, sample.views.distance[:, 0], stride)
     cameras = sample.views.world_to_camera
     cameras = relative_cameras(cameras[:, 0], cameras[:, 1:])
     truth = sample.views.rgba[:, 1:]
@@ -188,89 +214,40 @@ def part_loss(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--people", type=Path, required=True, help="folder of rendered people")
-    parser.add_argument(
-        "--held-out", type=Path, help="folder in the test layout, evaluated while training"
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: never")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--threads", type=int, default=2, help="each takes a part of the batch")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-
-    torch.manual_seed(options.seed)
-    network = Lifter().to(memory_format=torch.channels_last)
+    chosen = options(__doc__, arguments, {}, steps=6000, batch=8, rate=1e-3, seed=1)
+    torch.manual_seed(chosen.seed)
+    network, smooth = (Lifter().to(memory_format=torch.channels_last) for _ in range(2))
+    if chosen.start:
+        network.load_state_dict(load_lifter(chosen.start).state_dict())
     average = Average(network)
     optimizer = torch.optim.AdamW(
-        network.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+        network.parameters(), chosen.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
     )
-    step, seconds = 0, 0.0
-    checkpoint = options.out / "lifter.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.weights = state["average"]
-        step, seconds = state["step"], state["seconds"]
-    people = People(options.people)
-    workers, parameters = Workers(options.threads), list(network.parameters())
-    held_out = People(options.held_out) if options.held_out else None
-    smooth = Lifter().to(memory_format=torch.channels_last)
+    people = People(chosen.people)
+    held_out = People(chosen.held_out) if chosen.held_out else None
+    workers, parameters = Workers(chosen.threads), list(network.parameters())
 
-    start, sums, counted = time.monotonic(), dict[str, float](), 0
-    while True:
-        elapsed = time.monotonic() - start
-        done = step >= options.steps or (options.minutes and elapsed > 60 * options.minutes)
-        if step and (step % options.every == 0 or done):
-            state = {
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": average.weights,
-                "step": step,
-                "seconds": seconds + elapsed,
-                "settings": {
-                    "batch": options.batch,
-                    "rate": options.rate,
-                    "seed": options.seed,
-                    "people": len(people),
-                },
-            }
-            save_checkpoint(checkpoint, state)
-            record = {"step": step, "seconds": seconds + elapsed, "people": len(people)}
-            record |= {name: value / max(1, counted) for name, value in sums.items()}
-            if held_out is not None and (step % (2 * options.every) == 0 or done):
-                average.copy_to(smooth)
-                measured = evaluate(predict_raw(smooth), held_out, 10)
-                record |= {f"held_out_{name}": value for name, value in measured.items()}
-            log(options.out / "lifter.jsonl", record)
-            sums, counted = {}, 0
-            people.refresh()
-        if done:
-            break
+    def advance(step: int) -> dict[str, float]:
+        def part(worker: int) -> tuple[Tensor, dict[str, float]]:
+            rng, noise = generators(chosen.seed, step, worker)
+            share = chosen.batch // chosen.threads
+            return part_loss(network, people, rng, noise, step / chosen.steps, share)
 
-        def part(worker: int, step: int = step) -> tuple[Tensor, dict[str, float]]:
-            rng, noise = generators(options.seed, step, worker)
-            share = options.batch // options.threads
-            return part_loss(network, people, rng, noise, step / options.steps, share)
-
-        parts = workers.gradients(parameters, part)
+        losses = workers.gradients(parameters, part)
         nn.utils.clip_grad_norm_(parameters, 0.5)
         for group in optimizer.param_groups:
-            group["lr"] = options.rate * cosine(step, options.steps)
+            group["lr"] = chosen.rate * cosine(step, chosen.steps)
         optimizer.step()
         average.update(network, step)
-        step += 1
-        counted += 1
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value
+        return losses
+
+    def measure() -> dict[str, float]:
+        assert held_out is not None
+        average.copy_to(smooth)
+        return evaluate(predict_raw(smooth), held_out, 10)
+
+    parts = {"network": network, "optimizer": optimizer, "average": average}
+    train("lifter", chosen, people, parts, advance, measure if held_out else None)
 
 
 if __name__ == "__main__":

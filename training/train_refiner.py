@@ -9,10 +9,7 @@ distance of its features reward plausible detail.
 
 from __future__ import annotations
 
-import argparse
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,11 +19,11 @@ from torch import Tensor, nn
 from cuda_kernels.splat import splat
 from models.lifter import Layers, Lifter, to_gaussians
 from models.refiner import Refiner, refine, relative_depth
-from models.weights import load_lifter
+from models.weights import load_lifter, load_refiner
 from training.dataset import People, intrinsics, relative_cameras
 from training.evaluate import evaluate, predict_refined
 from training.losses import charbonnier, gradient_l1, ssim
-from training.run import Average, Workers, cosine, generators, log, save_checkpoint
+from training.run import Average, Workers, cosine, generators, options, train
 from training.train_lifter import draw
 
 ADVERSARIAL = 0.2
@@ -179,103 +176,43 @@ def discriminator_loss(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--people", type=Path, required=True, help="folder of rendered people")
-    parser.add_argument("--held-out", type=Path, help="folder in the test layout")
-    parser.add_argument(
-        "--lifter", type=Path, help="weights of the lifter; default: those that ship"
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: never")
-    parser.add_argument("--batch", type=int, default=4, help="people; each is seen from two sides")
-    parser.add_argument("--rate", type=float, default=5e-4)
-    parser.add_argument("--threads", type=int, default=2, help="each takes a part of the batch")
-    parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-
-    torch.manual_seed(options.seed)
-    lifter = load_lifter(options.lifter)
-    network = Refiner().to(memory_format=torch.channels_last)
+    more = {"lifter": "weights of the lifter; default: those that ship"}
+    chosen = options(__doc__, arguments, more, steps=3000, batch=4, rate=5e-4, seed=2)
+    torch.manual_seed(chosen.seed)
+    lifter = load_lifter(chosen.lifter)
+    network, smooth = (Refiner().to(memory_format=torch.channels_last) for _ in range(2))
+    if chosen.start:
+        network.load_state_dict(load_refiner(chosen.start).state_dict())
     critic = Discriminator().to(memory_format=torch.channels_last)
     average = Average(network, 0.998)
     optimizer = torch.optim.AdamW(
-        network.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+        network.parameters(), chosen.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
     )
     critic_optimizer = torch.optim.Adam(critic.parameters(), 4e-4, betas=(0.5, 0.9))
-    step, seconds = 0, 0.0
-    checkpoint = options.out / "refiner.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        critic.load_state_dict(state["critic"])
-        critic_optimizer.load_state_dict(state["critic_optimizer"])
-        average.weights = state["average"]
-        step, seconds = state["step"], state["seconds"]
-    people = People(options.people)
-    held_out = People(options.held_out) if options.held_out else None
-    workers, parameters = Workers(options.threads), list(network.parameters())
-    smooth = Refiner().to(memory_format=torch.channels_last)
+    people = People(chosen.people)
+    held_out = People(chosen.held_out) if chosen.held_out else None
+    workers, parameters = Workers(chosen.threads), list(network.parameters())
+    share = max(1, chosen.batch // chosen.threads)
 
-    start, sums, counted = time.monotonic(), dict[str, float](), 0
-    while True:
-        elapsed = time.monotonic() - start
-        done = step >= options.steps or (options.minutes and elapsed > 60 * options.minutes)
-        if step and (step % options.every == 0 or done):
-            state = {
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "critic": critic.state_dict(),
-                "critic_optimizer": critic_optimizer.state_dict(),
-                "average": average.weights,
-                "step": step,
-                "seconds": seconds + elapsed,
-                "settings": {
-                    "batch": options.batch,
-                    "rate": options.rate,
-                    "seed": options.seed,
-                    "people": len(people),
-                },
-            }
-            save_checkpoint(checkpoint, state)
-            record = {"step": step, "seconds": seconds + elapsed, "people": len(people)}
-            record |= {name: value / max(1, counted) for name, value in sums.items()}
-            if held_out is not None and (step % (2 * options.every) == 0 or done):
-                average.copy_to(smooth)
-                measured = evaluate(predict_refined(lifter, smooth, 0.3), held_out, 8)
-                record |= {f"held_out_{name}": value for name, value in measured.items()}
-            log(options.out / "refiner.jsonl", record)
-            sums, counted = {}, 0
-            people.refresh()
-        if done:
-            break
-        adversary = critic if step >= ADVERSARIAL * options.steps else None
+    def advance(step: int) -> dict[str, float]:
+        adversary = critic if step >= ADVERSARIAL * chosen.steps else None
         pictures: dict[int, tuple[Tensor, Tensor]] = {}
 
-        def part(
-            worker: int,
-            step: int = step,
-            adversary: Discriminator | None = adversary,
-            pictures: dict[int, tuple[Tensor, Tensor]] = pictures,
-        ) -> tuple[Tensor, dict[str, float]]:
-            rng, generator = generators(options.seed, step, worker)
-            batch = prepare(
-                lifter, people, rng, generator, max(1, options.batch // options.threads)
-            )
+        def part(worker: int) -> tuple[Tensor, dict[str, float]]:
+            rng, generator = generators(chosen.seed, step, worker)
+            batch = prepare(lifter, people, rng, generator, share)
             total, parts, picture = generator_loss(network, adversary, batch)
             pictures[worker] = picture, on(batch.truth, batch.backdrop)
             return total, parts
 
+        def judged(worker: int) -> tuple[Tensor, dict[str, float]]:
+            return discriminator_loss(critic, *pictures[worker])
+
         critic.eval()  # the workers share it: its spectral norms are brought up to date below
-        parts = workers.gradients(parameters, part)
+        losses = workers.gradients(parameters, part)
         nn.utils.clip_grad_norm_(parameters, 0.5)
         for group in optimizer.param_groups:
-            group["lr"] = options.rate * cosine(step, options.steps)
+            group["lr"] = chosen.rate * cosine(step, chosen.steps)
         optimizer.step()
         average.update(network, step)
         if adversary is not None:
@@ -283,18 +220,23 @@ def main(arguments: list[str] | None = None) -> None:
             with torch.no_grad():
                 critic(torch.zeros(1, 4, 16, 16))
             critic.eval()
-
-            def judged(
-                worker: int, pictures: dict[int, tuple[Tensor, Tensor]] = pictures
-            ) -> tuple[Tensor, dict[str, float]]:
-                return discriminator_loss(critic, *pictures[worker])
-
-            parts |= workers.gradients(list(critic.parameters()), judged)
+            losses |= workers.gradients(list(critic.parameters()), judged)
             critic_optimizer.step()
-        step += 1
-        counted += 1
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value
+        return losses
+
+    def measure() -> dict[str, float]:
+        assert held_out is not None
+        average.copy_to(smooth)
+        return evaluate(predict_refined(lifter, smooth, 0.3), held_out, 8)
+
+    parts = {
+        "network": network,
+        "optimizer": optimizer,
+        "critic": critic,
+        "critic_optimizer": critic_optimizer,
+        "average": average,
+    }
+    train("refiner", chosen, people, parts, advance, measure if held_out else None)
 
 
 if __name__ == "__main__":

@@ -57,22 +57,37 @@ def test_back_layer_lies_behind_the_front() -> None:
     assert (behind > front + 0.009).all()
 
 
-def test_phases_share_out_the_pixels() -> None:
-    layers = Layers(
-        torch.randn(1, CHANNELS, SIZE, SIZE), torch.randn(1, CHANNELS, SIZE // 2, SIZE // 2)
-    )
-    layers.front[:, 1:3] = 0
+def test_half_resolution_stands_for_two_by_two_pixels() -> None:
+    layers = flat()
+    layers.front[:, :1] = torch.randn(1, 1, SIZE, SIZE)
     image = torch.rand(1, 3, SIZE, SIZE)
-    whole = to_gaussians(layers, image, DISTANCE).means[0, : SIZE * SIZE].view(SIZE, SIZE, 3)
-    for phase in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        part = to_gaussians(layers, image, DISTANCE, 2, phase).means[0, : SIZE * SIZE // 4]
-        wanted = whole[phase[0] :: 2, phase[1] :: 2].reshape(-1, 3)
-        torch.testing.assert_close(part, wanted)
+    half = to_gaussians(layers, image, DISTANCE, 2)
+    count = SIZE * SIZE // 4
+    focal = 0.5 * SIZE / math.tan(HALF_FOV)
+    means = half.means[0, :count]
+    pixels = means[:, :2] / means[:, 2:] * focal + SIZE / 2
+    axis = 2 * torch.arange(SIZE // 2) + 1.0
+    wanted = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
+    torch.testing.assert_close(pixels, wanted, atol=1e-4, rtol=0)
+
+    def blocks(x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (SIZE // 2, 2)).unflatten(-3, (SIZE // 2, 2)).mean((-1, -3))
+
+    depth = blocks(to_gaussians(layers, image, DISTANCE).depth[0, 0])
+    torch.testing.assert_close(means[:, 2], depth.flatten())
+    torch.testing.assert_close(half.colors[0, :count, :3], blocks(image[0]).flatten(1).T)
+
+
+def test_half_resolution_discs_are_twice_as_wide() -> None:
+    image = torch.rand(1, 3, SIZE, SIZE)
+    wide = to_gaussians(flat(), image, DISTANCE, 2).axes[0, 0].norm(dim=-1)
+    narrow = to_gaussians(flat(), image, DISTANCE).axes[0, 0].norm(dim=-1)
+    torch.testing.assert_close(wide, 2 * narrow)
 
 
 def test_tangents_of_a_plane_are_its_own() -> None:
     step = 2 * math.tan(HALF_FOV) / SIZE
-    rays = pixel_grid(SIZE, 1, (0, 0), torch.zeros(1)) * math.tan(HALF_FOV)
+    rays = pixel_grid(SIZE, torch.zeros(1)) * math.tan(HALF_FOV)
     normal, offset = torch.tensor([0.4, -0.2, 1.0]), 0.75
     depth = offset / (normal[0] * rays[:, :1] + normal[1] * rays[:, 1:] + normal[2])
     for tangent in surface_tangents(depth, rays, step):
@@ -84,6 +99,6 @@ def test_discs_do_not_span_a_depth_step() -> None:
     depth = torch.full((1, 1, SIZE, SIZE), 0.6)
     depth[..., SIZE // 2 :] = 0.9
     step = 2 * math.tan(HALF_FOV) / SIZE
-    rays = pixel_grid(SIZE, 1, (0, 0), depth) * math.tan(HALF_FOV)
+    rays = pixel_grid(SIZE, depth) * math.tan(HALF_FOV)
     along_x, _ = surface_tangents(depth, rays, step)
     assert along_x[:, 2].abs().max() == 0

@@ -10,7 +10,7 @@ import torch
 
 from models.camera import viewpoint_camera
 from models.viewpoint import Viewpoint
-from training import train_lifter, train_refiner
+from training import run, train_lifter, train_refiner
 from training.dataset import People, relative_cameras
 from training.evaluate import evaluate, predict_input
 from training.export import averaged
@@ -64,13 +64,13 @@ def train(people: Path, out: Path, steps: int) -> None:
 def test_resumed_run_equals_the_unbroken_one(
     people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = train_lifter.save_checkpoint
+    save = run.save_checkpoint
 
     def keep(path: Path, state: dict[str, object]) -> None:
         save(path, state)
         shutil.copy(path, path.with_name(f"{state['step']}.pt"))
 
-    monkeypatch.setattr(train_lifter, "save_checkpoint", keep)
+    monkeypatch.setattr(run, "save_checkpoint", keep)
     unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
     train(people, unbroken, 4)
     resumed.mkdir()

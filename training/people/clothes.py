@@ -71,10 +71,11 @@ class Clothes:
 
 
 def sample_clothes(skin: Skin, rng: np.random.Generator) -> Clothes:
-    """Draw shoulders and a garment (one in twelve is bare)."""
-    bare = bool(rng.uniform() < 0.08)
-    neckline = float(rng.uniform(-13.6, -9.8))
-    torso = _sample_torso(rng, -14.0 if bare else neckline)
+    """Draw shoulders and a garment (one in eight is bare)."""
+    bare = bool(rng.uniform() < 0.12)
+    # One garment in four has a high neck. Bare shoulders begin where the neck thickens.
+    neckline = float(rng.uniform(-10.5, -8) if rng.uniform() < 0.25 else rng.uniform(-13.6, -9.8))
+    torso = _sample_torso(rng, float(rng.uniform(-14, -9)) if bare else neckline)
     color = np.clip(rng.uniform(0.04, 0.95) * rng.uniform(0.55, 1.0, 3), 0.02, 0.95)
     if bare:
         texture = np.broadcast_to(skin.base, (*TEXTURE, 3)) * np.ones(3)
@@ -154,7 +155,7 @@ def _fabric(color: F32, skin: Skin, rng: np.random.Generator) -> F32:
     if kind == "rings":
         blend(stripes(v, rng.integers(6, 26), rng.uniform(0.2, 0.6)), second)
     elif kind == "columns":
-        blend(stripes(u, rng.integers(20, 70), rng.uniform(0.1, 0.5)), second)
+        blend(stripes(u, rng.integers(6, 70), rng.uniform(0.1, 0.5)), second)
     elif kind == "plaid":
         share = rng.uniform(0.25, 0.5)
         count = rng.integers(7, 16)

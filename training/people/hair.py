@@ -40,17 +40,18 @@ class Style:
     clump: float
     parting: float
     fringe: float  # share of the front hair that falls over the forehead
+    loose: bool = False  # long hair that stands off and flies instead of falling
 
 
 def sample_style(rng: np.random.Generator) -> Style:
     """One of a few kinds of style, with everything varied within its kind."""
     kind = rng.choice(
-        ["cropped", "short", "quiff", "bob", "long", "curly", "afro"],
-        p=[0.2, 0.24, 0.12, 0.14, 0.14, 0.1, 0.06],
+        ["cropped", "short", "quiff", "bob", "long", "curly", "afro", "loose"],
+        p=[0.2, 0.22, 0.1, 0.12, 0.12, 0.08, 0.06, 0.1],
     )
     lengths = {"cropped": (0.6, 1.5), "short": (2.2, 4.5), "quiff": (3.5, 6), "bob": (8, 14),
     "long": (15, 27),
-               "curly": (4, 11), "afro": (3, 7)}  # fmt: skip
+               "curly": (4, 11), "afro": (3, 7), "loose": (5, 20)}  # fmt: skip
     lift = {"cropped": (0.3, 0.9), "quiff": (0.7, 1.1), "afro": (1.4, 2.2)}.get(kind, (0.25, 0.8))
     return Style(
         length=float(rng.uniform(*lengths[kind])),
@@ -67,6 +68,7 @@ def sample_style(rng: np.random.Generator) -> Style:
         clump=float(rng.uniform(0.25, 0.6)),
         parting=float(rng.uniform(-3.2, 3.2)),
         fringe=float(rng.uniform(0.5, 1) if rng.uniform() < 0.25 and kind != "quiff" else 0),
+        loose=kind == "loose",
     )
 
 
@@ -159,7 +161,7 @@ def grow_hair(
         :, None
     ]  # inner strands stay closer to the head
     length = style.length * rng.uniform(0.75, 1.1, (count, 1)) * (0.35 + 0.65 * near)
-    long = np.clip((style.length - 5) / 4, 0, 1)
+    long = 0.0 if style.loose else np.clip((style.length - 5) / 4, 0, 1)
     # Clumps: each strand follows the nearest of a few hundred guides.
     guides = 350
     guide_of = _nearest_guide(roots.points, guides, rng)

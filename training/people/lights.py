@@ -35,12 +35,14 @@ def harmonics(directions: NDArray[np.floating]) -> F32:
 @dataclass(frozen=True)
 class Light:
     """An environment (kit axes): `radiance` [9, 3], not convolved with the cosine, and the
-    direction and colour of the key light for highlights.
+    direction and colour of the key light for highlights. `occlusion` is the share of self-shadowing
+    that is left: rooms with many lamps and white walls fill shadows.
     """
 
     radiance: F32
     key: F32
     key_color: F32
+    occlusion: float = 1.0
 
 
 def sample_light(rng: np.random.Generator, exposure: float = 1.0) -> Light:
@@ -58,10 +60,12 @@ def sample_light(rng: np.random.Generator, exposure: float = 1.0) -> Light:
         direction /= np.linalg.norm(direction)
         radiance += np.outer(harmonics(direction), rng.uniform(0, 0.4) * rng.uniform(0.75, 1.2, 3))
     gain = exposure * np.exp(rng.uniform(-0.15, 0.65))  # shadows take about a tenth away
+    filled = rng.uniform() < 0.4
     return Light(
         (radiance * gain).astype(np.float32),
         key.astype(np.float32),
         (key_color * gain).astype(np.float32),
+        occlusion=float(rng.uniform(0, 0.7)) if filled else 1.0,
     )
 
 

@@ -129,7 +129,9 @@ class Renderer:
             extra.append(person.glasses)
         points = [person.vertices[self._shadowed]] + [m.positions for m in extra]
         normals = [person.normals[self._shadowed]] + [m.normals for m in extra]
-        transfer = self._shadows.transfer(np.concatenate(points), np.concatenate(normals), casters)
+        transfer = self._shadows.transfer(
+            np.concatenate(points), np.concatenate(normals), casters, person.light.occlusion
+        )
         own, *rest = np.split(transfer, np.cumsum([len(p) for p in points])[:-1])
         of_vertex = np.zeros((len(person.vertices), 9), np.float32)
         of_vertex[:, 0] = 0.25  # lashes and whatever carries no normal

@@ -65,8 +65,13 @@ class Shadows:
             add(points.reshape(-1, 3), np.stack([first, first + 1], -1), moderngl.LINES, 2.0)
         return casters, owned
 
-    def transfer(self, points: F32, normals: F32, casters: list[Caster]) -> F32:
-        """Transfer [N, 9], to multiply radiance with, of `points` with unit `normals` [N, 3]."""
+    def transfer(
+        self, points: F32, normals: F32, casters: list[Caster], strength: float = 1.0
+    ) -> F32:
+        """Transfer [N, 9], to multiply radiance with, of `points` with unit `normals` [N, 3].
+
+        `strength` 0..1 is the share of the shadows that is drawn.
+        """
         gl, size = self._gl, self._size
         transfer = unshadowed_transfer(normals)
         lifted = points + normals * LIFT
@@ -89,7 +94,7 @@ class Shadows:
             column = ((place[:, 0] * 0.5 + 0.5) * size).astype(np.int32).clip(0, size - 1)
             row = ((place[:, 1] * 0.5 + 0.5) * size).astype(np.int32).clip(0, size - 1)
             hidden = depth[row, column] < place[:, 2] * 0.5 + 0.5 - BIAS
-            weight = OPACITY * 4 / len(self._directions) * facing * hidden
+            weight = strength * OPACITY * 4 / len(self._directions) * facing * hidden
             transfer -= weight[:, None] * harmonics(direction)
         return transfer
 
