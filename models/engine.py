@@ -99,11 +99,11 @@ def load_engine(device: str = "auto", size: int = 256, threads: int | None = Non
     """
     if device not in ("auto", "cpu"):
         raise SetupError(
-            f"the device {device!r} cannot run the engine yet: use --device cpu", "no_device"
+            f"The device {device!r} cannot run the engine yet. Use --device cpu.", "no_device"
         )
     if size % 16 or not 64 <= size <= 1024:
         raise SetupError(
-            f"a size of {size} cannot be rendered: take a multiple of 16 from 64 to 1024",
+            f"A size of {size} cannot be rendered. Take a multiple of 16 from 64 to 1024.",
             "bad_size",
         )
     from models.cpu_engine import CpuEngine

@@ -60,8 +60,8 @@ def save_weights(network: Lifter | Refiner, path: str | Path) -> None:
 def _fill(network: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise SetupError(
-            f"the weights {path.name} are not in {path.parent}: install the package again, or set "
-            "VISAVIS_WEIGHTS to the folder that holds them",
+            f"The weights {path.name} are not in {path.parent}. Install the package again, or set "
+            "VISAVIS_WEIGHTS to the folder that holds them.",
             "no_weights",
         )
     try:
@@ -69,8 +69,8 @@ def _fill(network: nn.Module, path: Path) -> None:
         network.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:
         raise SetupError(
-            f"{path} does not hold weights of this version's {type(network).__name__.lower()}: "
-            "install the package again",
+            f"{path} does not hold weights of this version's {type(network).__name__.lower()}. "
+            "Install the package again.",
             "bad_weights",
         ) from error
     network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import av
 from aiortc.codecs.base import Encoder
@@ -82,7 +83,8 @@ class ViewEncoder(Encoder):
         encoded: called with the seconds that each frame took.
     """
 
-    codec_name = ""
+    codec_name: ClassVar[str]
+    packer: ClassVar[type[H264Packer] | type[Vp8Packer]]
 
     def __init__(
         self,
@@ -96,6 +98,7 @@ class ViewEncoder(Encoder):
         self._keyframes = KeyframeGate(settings.keyframe_interval)
         self._rate = RateControl(settings.floor, settings.ceiling)
         self._context: VideoCodecContext | None = None
+        self._packer = self.packer()
         figures.codec = self.codec_name
 
     def encode(self, frame: Frame, force_keyframe: bool = False) -> tuple[list[bytes], int]:
@@ -153,8 +156,9 @@ class ViewEncoder(Encoder):
     @abstractmethod
     def _follow_rate(self, context: VideoCodecContext) -> VideoCodecContext: ...
 
-    @abstractmethod
-    def _packetise(self, packet: Packet[VideoStream]) -> list[bytes]: ...
+    def _packetise(self, packet: Packet[VideoStream]) -> list[bytes]:
+        payloads, _ = self._packer.pack(packet)
+        return payloads
 
 
 class H264ViewEncoder(ViewEncoder):
@@ -166,14 +170,7 @@ class H264ViewEncoder(ViewEncoder):
 
     codec_name = "H264"
 
-    def __init__(
-        self,
-        settings: EncoderSettings,
-        figures: EncoderFigures,
-        encoded: Callable[[float], None] | None = None,
-    ) -> None:
-        super().__init__(settings, figures, encoded)
-        self._packer = H264Packer()
+    packer = H264Packer
 
     def _open(self, width: int, height: int) -> VideoCodecContext:
         ceiling = self._settings.ceiling
@@ -197,10 +194,6 @@ class H264ViewEncoder(ViewEncoder):
             context.bit_rate = self._rate.rate
         return context
 
-    def _packetise(self, packet: Packet[VideoStream]) -> list[bytes]:
-        payloads, _ = self._packer.pack(packet)
-        return payloads
-
 
 class Vp8ViewEncoder(ViewEncoder):
     """libvpx, which cannot change its bitrate while it runs: each change needs a new stream.
@@ -209,6 +202,7 @@ class Vp8ViewEncoder(ViewEncoder):
     """
 
     codec_name = "VP8"
+    packer = Vp8Packer
 
     STEP = 1.4
     """Ratio of rates at which a new stream pays."""
@@ -216,15 +210,7 @@ class Vp8ViewEncoder(ViewEncoder):
     PATIENCE = 4.0
     """Least seconds between two new streams."""
 
-    def __init__(
-        self,
-        settings: EncoderSettings,
-        figures: EncoderFigures,
-        encoded: Callable[[float], None] | None = None,
-    ) -> None:
-        super().__init__(settings, figures, encoded)
-        self._packer = Vp8Packer()
-        self._opened = 0.0
+    _opened = 0.0
 
     def _open(self, width: int, height: int) -> VideoCodecContext:
         rate = self._rate.rate
@@ -255,10 +241,6 @@ class Vp8ViewEncoder(ViewEncoder):
             return context
         self._keyframes.sent(time.monotonic())
         return self._open(context.width, context.height)
-
-    def _packetise(self, packet: Packet[VideoStream]) -> list[bytes]:
-        payloads, _ = self._packer.pack(packet)
-        return payloads
 
 
 def _context(codec: str, width: int, height: int, fps: float) -> VideoCodecContext:

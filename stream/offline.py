@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,19 +94,10 @@ def render(
     times = Stopwatch()
     with output_file(output, PICTURE_EXTENSIONS, never=portrait) as path:
         with Progress("reading the portrait", 4) as progress:
-            picture = read_portrait(portrait)
-            progress.step("loading")
-            engine = choice.load()
-            times.lap("load")
-            try:
-                progress.step("building the avatar")
-                avatar = engine.build_avatar(picture)
-                times.lap("avatar")
+            with _avatar(portrait, choice, progress, times) as (engine, avatar):
                 progress.step("rendering")
                 (frame,) = _frames(engine, avatar, [viewpoint], refine)
                 times.lap("render")
-            finally:
-                engine.close()
         done, data = cv2.imencode(path.suffix, cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_I420))
         if not done:
             raise OutputError(f"Cannot write {output}: the picture could not be encoded.")
@@ -156,14 +148,7 @@ def orbit(
     viewpoints = orbit_path(max(2, round(seconds * fps)), yaw_range, pitch)
     with output_file(output, MOVIE_EXTENSIONS, never=portrait) as path:
         with Progress("reading the portrait", 3 + len(viewpoints)) as progress:
-            picture = read_portrait(portrait)
-            progress.step("loading")
-            engine = choice.load()
-            times.lap("load")
-            try:
-                progress.step("building the avatar")
-                avatar = engine.build_avatar(picture)
-                times.lap("avatar")
+            with _avatar(portrait, choice, progress, times) as (engine, avatar):
                 progress.step("rendering")
                 frames = _frames(engine, avatar, viewpoints, refine)
                 try:
@@ -171,8 +156,6 @@ def orbit(
                 except OSError as error:
                     raise _write_error(output, error) from error
                 times.lap("render")
-            finally:
-                engine.close()
     return {
         "output": output,
         "size": choice.size,
@@ -195,22 +178,13 @@ def export(portrait: str, output: str, choice: EngineChoice) -> Result:
     times = Stopwatch()
     with output_file(output, SPLAT_EXTENSIONS, never=portrait) as path:
         with Progress("reading the portrait", 4) as progress:
-            picture = read_portrait(portrait)
-            progress.step("loading")
-            engine = choice.load()
-            times.lap("load")
-            try:
-                progress.step("building the avatar")
-                avatar = engine.build_avatar(picture)
-                times.lap("avatar")
+            with _avatar(portrait, choice, progress, times) as (engine, avatar):
                 progress.step("writing")
                 try:
                     count = engine.save_ply(avatar, path)
                 except OSError as error:
                     raise _write_error(output, error) from error
                 times.lap("write")
-            finally:
-                engine.close()
         written = path.stat().st_size
     return {
         "output": output,
@@ -219,6 +193,24 @@ def export(portrait: str, output: str, choice: EngineChoice) -> Result:
         "engine": engine.name,
         "milliseconds": times.laps,
     }
+
+
+@contextmanager
+def _avatar(
+    portrait: str, choice: EngineChoice, progress: Progress, times: Stopwatch
+) -> Iterator[tuple[Engine, Avatar]]:
+    """An engine, and in it the avatar of a portrait; the engine is closed at the end."""
+    picture = read_portrait(portrait)
+    progress.step("loading")
+    engine = choice.load()
+    times.lap("load")
+    try:
+        progress.step("building the avatar")
+        avatar = engine.build_avatar(picture)
+        times.lap("avatar")
+        yield engine, avatar
+    finally:
+        engine.close()
 
 
 class Stopwatch:

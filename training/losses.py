@@ -8,19 +8,39 @@ from torch import Tensor
 
 
 def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
-    """Structural similarity per pixel, box window (Wang et al. 2004). [B, C, H, W]"""
+    """Structural similarity per pixel, box window (Wang et al. 2004). [B, C, H, W]
 
-    def mean(x: Tensor) -> Tensor:
-        # Rows, then columns: 3.5 times fewer additions than a square window of 7.
-        x = F.avg_pool2d(x, (1, window), 1, (0, window // 2), count_include_pad=False)
-        return F.avg_pool2d(x, (window, 1), 1, (window // 2, 0), count_include_pad=False)
-
-    mean_a, mean_b = mean(a), mean(b)
-    var_a, var_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
-    covariance = mean(a * b) - mean_a * mean_b
+    Only `a` is differentiated.
+    """
+    b = b.detach()
+    share = 1 / box_sum(torch.ones_like(a[:1, :1]), window)
+    mean_a, mean_b = box_sum(a, window) * share, box_sum(b, window) * share
+    var_a = box_sum(a * a, window) * share - mean_a * mean_a
+    var_b = box_sum(b * b, window) * share - mean_b * mean_b
+    covariance = box_sum(a * b, window) * share - mean_a * mean_b
     return ((2 * mean_a * mean_b + 1e-4) * (2 * covariance + 9e-4)) / (
-        (mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4)
+        (mean_a * mean_a + mean_b * mean_b + 1e-4) * (var_a + var_b + 9e-4)
     )
+
+
+def box_sum(x: Tensor, window: int) -> Tensor:
+    """Sums over `window` x `window` pixels (odd), zeros beyond the border. [B, C, H, W]
+
+    By sums of doubled widths: torch's pooling took half of a training step on a CPU.
+    """
+    x = F.pad(x, (window // 2,) * 4)
+    for dim in (-1, -2):
+        length = x.shape[dim] - window + 1
+        pieces, start, width, runs = [], 0, 1, x
+        while width <= window:
+            if window & width:
+                pieces.append(runs.narrow(dim, start, length))
+                start += width
+            count = runs.shape[dim] - width
+            runs = runs.narrow(dim, 0, count) + runs.narrow(dim, width, count)
+            width *= 2
+        x = sum(pieces[1:], pieces[0])
+    return x
 
 
 def gradient_l1(a: Tensor, b: Tensor) -> Tensor:
