@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.augment import LUMA
+
 
 def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
     """Structural similarity per pixel, box window (Wang et al. 2004). [B, C, H, W]
@@ -43,13 +45,32 @@ def box_sum(x: Tensor, window: int) -> Tensor:
     return x
 
 
+def luma(picture: Tensor) -> Tensor:
+    """Brightness of a picture. [B, 3, H, W] -> [B, 1, H, W]"""
+    return torch.einsum("bchw,c->bhw", picture, picture.new_tensor(LUMA))[:, None]
+
+
 def gradient_l1(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference of the pictures' finite differences."""
-    return (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean() + (
+    """Mean absolute difference of the pictures' finite differences. [B, C, H, W] -> [B]"""
+    return (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean((1, 2, 3)) + (
         a.diff(dim=-2) - b.diff(dim=-2)
-    ).abs().mean()
+    ).abs().mean((1, 2, 3))
+
+
+def detail_error(a: Tensor, b: Tensor) -> Tensor:
+    """How much more or less detail `a` has than `b`, wherever it lies within 8 x 8 pixels.
+
+    Mean difference of the local means of the gradients' magnitude. Unlike differences of pixels it
+    is not least for a blur where the true detail cannot be known. [B, 1, H, W] -> [B]
+    """
+
+    def energy(x: Tensor) -> Tensor:
+        dx, dy = x.diff(dim=-1)[..., 1:, :], x.diff(dim=-2)[..., 1:]
+        return F.avg_pool2d(torch.sqrt(dx * dx + dy * dy + 1e-6), 8, 4)
+
+    return (energy(a) - energy(b)).abs().mean((1, 2, 3))
 
 
 def charbonnier(x: Tensor, epsilon: float = 0.01) -> Tensor:
-    """A smooth L1: mean of sqrt(x^2 + epsilon^2) - epsilon."""
-    return (torch.sqrt(x * x + epsilon * epsilon) - epsilon).mean()
+    """A smooth L1: mean of sqrt(x^2 + epsilon^2) - epsilon. [B, C, H, W] -> [B]"""
+    return (torch.sqrt(x * x + epsilon * epsilon) - epsilon).mean((1, 2, 3))

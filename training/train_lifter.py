@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from cuda_kernels.splat import splat
 from models.lifter import HALF_FOV, Layers, LiftedGaussians, Lifter, to_gaussians
 from models.weights import load_lifter
-from training.augment import LUMA, camera_picture, degraded_mask, random_background, random_colors
+from training.augment import camera_picture, degraded_mask, random_background, random_colors
 from training.dataset import People, Views, intrinsics, relative_cameras
 from training.evaluate import evaluate, predict_raw
-from training.losses import gradient_l1, ssim
+from training.losses import gradient_l1, luma, ssim
 from training.run import Average, Workers, cosine, generators, options, train
 
 FINE = 0.6
@@ -96,7 +96,7 @@ def loss(
     error = (picture - target).abs()
     color = error.mean()
     structure = 1 - ssim(luma(picture), luma(target)).mean()
-    edges = gradient_l1(picture, target)
+    edges = gradient_l1(picture, target).mean()
     silhouette = (alpha - truth[:, :, 3:]).abs().mean()
 
     true_alpha = sample.views.rgba[:, 0, 3:]
@@ -132,11 +132,6 @@ def loss(
         name: float(value.detach())
         for name, value in (parts | {"uncertainty": uncertainty, "bumps": bumps}).items()
     }
-
-
-def luma(picture: Tensor) -> Tensor:
-    """Brightness of a picture. [B, 3, H, W] -> [B, 1, H, W]"""
-    return torch.einsum("bchw,c->bhw", picture, picture.new_tensor(LUMA))[:, None]
 
 
 def surface_error(splatted: Tensor, views: Views) -> Tensor:

@@ -2,9 +2,11 @@
 
     python -m training.train_refiner --people DIR --out DIR [--lifter FILE] [--steps N]
 
-Resumes from OUT/refiner.pt when it is there. A loss that compares pixels can only blur what the
-network does not know; so, after a start with such losses alone, a patch discriminator and the
-distance of its features reward plausible detail.
+Resumes from OUT/refiner.pt when it is there; else `--start` begins with trained weights. A loss
+that compares pixels can only blur what the network does not know. What rewards plausible detail (as
+much of it as the truth has, a patch discriminator, the distance of its features) therefore counts
+in proportion to the noise level: at level 0 the network is trained to be right, at the highest to
+look right, and whoever runs it chooses between the two.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from models.refiner import Refiner, refine, relative_depth
 from models.weights import load_lifter, load_refiner
 from training.dataset import People, intrinsics, relative_cameras
 from training.evaluate import evaluate, predict_refined
-from training.losses import charbonnier, gradient_l1, ssim
+from training.losses import charbonnier, detail_error, gradient_l1, luma, ssim
 from training.run import Average, Workers, cosine, generators, options, train
 from training.train_lifter import draw
 
@@ -140,28 +142,31 @@ def generator_loss(
         portrait = portrait.repeat_interleave(len(batch.render) // len(batch.portrait), 0)
         refined = refine(network, batch.render, batch.noise, batch.level, portrait).float()
     picture, truth = on(refined, batch.backdrop), on(batch.truth, batch.backdrop)
+    bright, wanted = luma(picture[:, :3]), luma(truth[:, :3])
     parts = {
         "color": charbonnier(picture[:, :3] - truth[:, :3]),
-        "structure": 1 - ssim(picture[:, :3], truth[:, :3], 9).mean(),
+        "structure": 1 - ssim(bright, wanted, 9).mean((1, 2, 3)),
         "edges": gradient_l1(picture[:, :3], truth[:, :3]),
         "silhouette": charbonnier(refined[:, 3:] - batch.truth[:, 3:]),
+        "detail": detail_error(bright, wanted),
     }
-    total = (
-        parts["color"] + 0.2 * parts["structure"] + 0.4 * parts["edges"] + 0.3 * parts["silhouette"]
-    )
+    freedom = batch.level.flatten() / HIGHEST_LEVEL
+    total = parts["color"] + 0.2 * parts["structure"] + 0.3 * parts["silhouette"]
+    total = total + 0.4 * (1 - 0.6 * freedom) * parts["edges"] + 0.4 * freedom * parts["detail"]
     if discriminator is not None:
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
             score, features = discriminator(picture.to(memory_format=torch.channels_last))
             with torch.no_grad():
-                _, wanted = discriminator(truth.to(memory_format=torch.channels_last))
-        parts["fooled"] = -score.mean()
+                _, true_features = discriminator(truth.to(memory_format=torch.channels_last))
+        parts["fooled"] = -score.mean((1, 2, 3))
         distances = [
-            (a.float() - b.float()).abs().mean() / (b.float().abs().mean() + 1e-4)
-            for a, b in zip(features, wanted, strict=True)
+            (a.float() - b.float()).abs().mean((1, 2, 3)) / (b.float().abs().mean() + 1e-4)
+            for a, b in zip(features, true_features, strict=True)
         ]
-        parts["features"] = torch.stack(distances).mean()
-        total = total + 0.006 * parts["fooled"] + 0.03 * parts["features"]
-    return total, {name: float(value.detach()) for name, value in parts.items()}, picture.detach()
+        parts["features"] = torch.stack(distances).mean(0)
+        total = total + freedom * (0.01 * parts["fooled"] + 0.04 * parts["features"])
+    shown = {name: float(value.detach().mean()) for name, value in parts.items()}
+    return total.mean(), shown, picture.detach()
 
 
 def discriminator_loss(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from models.camera import viewpoint_camera
 from models.viewpoint import Viewpoint
@@ -15,7 +16,7 @@ from training.dataset import People, relative_cameras
 from training.evaluate import evaluate, predict_input
 from training.export import averaged
 from training.export import main as export
-from training.losses import ssim
+from training.losses import box_sum, detail_error, ssim
 from training.run import cosine, generators
 
 YAWS = (2, -6, -45, -30, -15, 15, 30, 45)
@@ -132,6 +133,20 @@ def test_ssim_of_a_picture_with_itself_is_one() -> None:
     picture = torch.rand(1, 3, 20, 30)
     torch.testing.assert_close(ssim(picture, picture), torch.ones_like(picture))
     assert ssim(picture, 1 - picture).mean() < 0.2
+
+
+@pytest.mark.parametrize("window", [1, 3, 7, 11])
+def test_box_sums_are_those_of_a_square_window(window: int) -> None:
+    picture = torch.rand(2, 3, 20, 31, dtype=torch.float64)
+    wanted = F.avg_pool2d(picture, window, 1, window // 2, divisor_override=1)
+    torch.testing.assert_close(box_sum(picture, window), wanted)
+
+
+def test_detail_elsewhere_is_better_than_none() -> None:
+    texture = torch.rand(1, 1, 64, 64)
+    other, blurred = torch.rand(1, 1, 64, 64), F.avg_pool2d(texture, 7, 1, 3)
+    assert (other - texture).abs().mean() > (blurred - texture).abs().mean()
+    assert detail_error(other, texture) < 0.2 * detail_error(blurred, texture)
 
 
 def test_draws_depend_on_step_and_worker_alone() -> None:
