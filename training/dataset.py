@@ -1,9 +1,9 @@
 """Rendered people on disk: shards of views with depth and cameras, read through memory maps.
 
-A folder holds shards written by `training.people`, each a folder of three arrays: `rgba.npy` uint8
-[P, V, 256, 256, 4] (premultiplied), `depth.npy` float16 [P, V, 128, 128] (metres, 0 where empty)
-and `camera.npy` float32 [P, V, 17] (world_to_camera row by row, then the distance to the head's
-origin).
+A folder holds shards written by `visavis-train people`, each a folder of three arrays: `rgba.npy`
+uint8 [P, V, 256, 256, 4] (premultiplied), `depth.npy` float16 [P, V, 128, 128] (metres, 0 where
+empty) and `camera.npy` float32 [P, V, 17] (world_to_camera row by row, then the distance to the
+head's origin).
 """
 
 from __future__ import annotations
@@ -15,6 +15,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from models.camera import portrait_camera
+from models.errors import VisavisError
+
+
+class CorpusError(VisavisError):
+    """The people to train on, or to measure with, are not there."""
+
+    default_code = "no_people"
 
 
 @dataclass
@@ -56,8 +65,8 @@ class People:
         self._starts = np.zeros(1, np.int64)
         self.refresh()
         if not len(self):
-            raise SystemExit(
-                f"no rendered people in {folder}: make some with `python -m training.people`"
+            raise CorpusError(
+                f"There are no rendered people in {folder}. Make some with: visavis-train people"
             )
 
     def refresh(self) -> None:
@@ -117,6 +126,4 @@ def relative_cameras(source: Tensor, target: Tensor) -> Tensor:
 
 def intrinsics(size: int, batch: tuple[int, ...]) -> Tensor:
     """K of the 24-degree camera all people are rendered with. [*batch, 3, 3]"""
-    from models.camera import portrait_camera
-
     return portrait_camera(size=size).K.expand(*batch, 3, 3)

@@ -1,6 +1,6 @@
 """How close are rendered views of held-out people to the truth? One command, JSON and a table.
 
-    python -m training.evaluate --people DIR [--lifter FILE] [--refiner FILE] [--json OUT]
+    visavis-train evaluate --people DIR [--lifter FILE] [--refiner FILE] [--json OUT]
 
 DIR holds people in the test layout: view 0 is the input, views 1..7 the yaws -45..45 by 15.
 Pictures are composed on grey. PSNR and SSIM (window 11) are taken over the person, dilated by 4
@@ -158,17 +158,18 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `visavis-train evaluate`."""
     parser.add_argument("--people", type=Path, required=True, help="folder in the test layout")
     parser.add_argument("--lifter", type=Path, help="weights; default: those that ship")
     parser.add_argument("--refiner", type=Path, help="weights; default: those that ship")
     parser.add_argument("--levels", type=float, nargs="*", default=[0.0, 0.3], help="of noise")
     parser.add_argument("--limit", type=int, default=0, help="people at most; 0: all")
     parser.add_argument("--json", type=Path, help="also write the rows here")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what `visavis-train evaluate` asks for."""
     people = People(options.people)
     lifter, refiner = load_lifter(options.lifter), load_refiner(options.refiner)
     predictions = {
@@ -184,7 +185,3 @@ def main(arguments: list[str] | None = None) -> None:
     print(table(rows))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

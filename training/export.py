@@ -1,6 +1,6 @@
 """Write the averaged weights of a checkpoint as the package ships them, with a model card.
 
-python -m training.export CHECKPOINT --network lifter|refiner --out FILE [--card JSON]
+visavis-train export CHECKPOINT --network lifter|refiner --out FILE [--card JSON]
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ def averaged(checkpoint: Path, name: str) -> Lifter | Refiner:
     return network.eval().requires_grad_(False)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `visavis-train export`."""
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--network", choices=sorted(NETWORKS), required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--card", type=Path, help="JSON to put into the model card")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what `visavis-train export` asks for."""
     network = averaged(options.checkpoint, options.network)
     save_weights(network, options.out)
     state = torch.load(options.checkpoint, weights_only=True)
@@ -51,7 +52,3 @@ def main(arguments: list[str] | None = None) -> None:
     if options.card:
         card |= json.loads(options.card.read_text())
     options.out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -111,28 +111,19 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Any, /) -> Any: ...
 
 
-def options(
-    description: str | None, arguments: list[str] | None, more: Mapping[str, str], **defaults: Any
-) -> argparse.Namespace:
-    """Parse the options that all training commands have.
+def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Add the options that all trainings have.
 
     Args:
-        description: the module's docstring.
-        arguments: of the command; None for the process's own.
-        more: further options that each take a file, and what they are for.
+        parser: of the command.
         defaults: of `steps`, `batch`, `rate` and `seed`.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     parser.add_argument("--people", type=Path, required=True, help="folder of rendered people")
     parser.add_argument(
         "--held-out", type=Path, help="folder in the test layout, evaluated while training"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--start", type=Path, help="weights to begin with, instead of random ones")
-    for name, purpose in more.items():
-        parser.add_argument(f"--{name}", type=Path, help=purpose)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: never")
     parser.add_argument("--batch", type=int, help="people in a step")
@@ -141,7 +132,6 @@ def options(
     parser.add_argument("--seed", type=int)
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     parser.set_defaults(**defaults)
-    return parser.parse_args(arguments)
 
 
 def train(
@@ -160,7 +150,7 @@ def train(
 
     Args:
         name: of the network.
-        chosen: from `options`.
+        chosen: parsed by `add_options`.
         people: what is trained on.
         parts: whose states the checkpoint holds, by name.
         advance: does one step and returns its losses.

@@ -1,6 +1,6 @@
 """Train the lifter on rendered people.
 
-    python -m training.train_lifter --people DIR --out DIR [--steps N] [--minutes M]
+    visavis-train lifter --people DIR --out DIR [--steps N] [--minutes M]
 
 Resumes from OUT/lifter.pt when it is there; else `--start` begins with trained weights. The first
 part of the schedule mostly renders at half resolution, with layer 1 averaged over 2 x 2 pixels,
@@ -9,6 +9,7 @@ which buys larger batches; the rest renders everything at full resolution.
 
 from __future__ import annotations
 
+import argparse
 import math
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from training.augment import camera_picture, degraded_mask, random_background, r
 from training.dataset import People, Views, intrinsics, relative_cameras
 from training.evaluate import evaluate, predict_raw
 from training.losses import gradient_l1, luma, ssim
-from training.run import Average, Workers, cosine, generators, options, train
+from training.run import Average, Workers, add_options, cosine, generators, train
 
 FINE = 0.6
 """Share of the schedule after which all steps are at full resolution."""
@@ -213,8 +214,13 @@ def part_loss(
     return loss(splatted, truth, layers, gaussians, sample, backdrop, depth_weight, stride)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    chosen = options(__doc__, arguments, {}, steps=6000, batch=8, rate=1e-3, seed=1)
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `visavis-train lifter`."""
+    add_options(parser, steps=6000, batch=8, rate=1e-3, seed=1)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Do what `visavis-train lifter` asks for."""
     torch.manual_seed(chosen.seed)
     network, smooth = (Lifter().to(memory_format=torch.channels_last) for _ in range(2))
     if chosen.start:
@@ -248,7 +254,3 @@ def main(arguments: list[str] | None = None) -> None:
 
     parts = {"network": network, "optimizer": optimizer, "average": average}
     train("lifter", chosen, people, parts, advance, measure if held_out else None)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Train the one-step diffusion refiner on what a frozen lifter makes of rendered people.
 
-    python -m training.train_refiner --people DIR --out DIR [--lifter FILE] [--steps N]
+    visavis-train refiner --people DIR --out DIR [--lifter FILE] [--steps N]
 
 Resumes from OUT/refiner.pt when it is there; else `--start` begins with trained weights. A loss
 that compares pixels can only blur what the network does not know. What rewards plausible detail (as
@@ -11,7 +11,9 @@ look right, and whoever runs it chooses between the two.
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ from models.weights import load_lifter, load_refiner
 from training.dataset import People, intrinsics, relative_cameras
 from training.evaluate import evaluate, predict_refined
 from training.losses import charbonnier, detail_error, gradient_l1, luma, ssim
-from training.run import Average, Workers, cosine, generators, options, train
+from training.run import Average, Workers, add_options, cosine, generators, train
 from training.train_lifter import draw
 
 ADVERSARIAL = 0.2
@@ -180,9 +182,16 @@ def discriminator_loss(
     return total, {"told apart": float(total.detach())}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    more = {"lifter": "weights of the lifter; default: those that ship"}
-    chosen = options(__doc__, arguments, more, steps=3000, batch=4, rate=5e-4, seed=2)
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `visavis-train refiner`."""
+    add_options(parser, steps=3000, batch=4, rate=5e-4, seed=2)
+    parser.add_argument(
+        "--lifter", type=Path, help="weights of the lifter; default: those that ship"
+    )
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Do what `visavis-train refiner` asks for."""
     torch.manual_seed(chosen.seed)
     lifter = load_lifter(chosen.lifter)
     network, smooth = (Refiner().to(memory_format=torch.channels_last) for _ in range(2))
@@ -242,7 +251,3 @@ def main(arguments: list[str] | None = None) -> None:
         "average": average,
     }
     train("refiner", chosen, people, parts, advance, measure if held_out else None)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 
 from models.camera import viewpoint_camera
 from models.viewpoint import Viewpoint
-from training import run, train_lifter, train_refiner
-from training.dataset import People, relative_cameras
+from training import run
+from training.cli import main
+from training.dataset import CorpusError, People, relative_cameras
 from training.evaluate import evaluate, predict_input
 from training.export import averaged
-from training.export import main as export
 from training.losses import box_sum, detail_error, ssim
 from training.run import cosine, generators
 
@@ -59,7 +59,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(people: Path, out: Path, steps: int) -> None:
     arguments = f"--people {people} --out {out} --steps {steps} --batch 2 --threads 1 --every 2"
-    train_lifter.main(arguments.split())
+    assert main(["lifter", *arguments.split()]) == 0
 
 
 def test_resumed_run_equals_the_unbroken_one(
@@ -90,12 +90,13 @@ def test_lifter_learns_and_the_refiner_follows(people: Path, tmp_path: Path) -> 
     assert log[-1]["opaque"] < 0.9 * log[0]["opaque"]
 
     weights = tmp_path / "lifter.safetensors"
-    export([str(tmp_path / "lifter.pt"), "--network", "lifter", "--out", str(weights)])
+    checkpoint = str(tmp_path / "lifter.pt")
+    assert main(["export", checkpoint, "--network", "lifter", "--out", str(weights)]) == 0
     card = json.loads(weights.with_suffix(".json").read_text())
     assert card["steps"] == 12 and card["settings"]["seed"] == 1
 
     arguments = f"--people {people} --out {tmp_path} --lifter {weights} --steps 4 --batch 1"
-    train_refiner.main([*arguments.split(), "--threads", "1", "--every", "2"])
+    assert main(["refiner", *arguments.split(), "--threads", "1", "--every", "2"]) == 0
     log = [json.loads(line) for line in (tmp_path / "refiner.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 4
     assert "told apart" in log[-1]
@@ -108,7 +109,7 @@ def test_unfinished_shards_are_left_alone(people: Path) -> None:
 
 
 def test_no_people_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="training.people"):
+    with pytest.raises(CorpusError, match="visavis-train people"):
         People(tmp_path)
 
 

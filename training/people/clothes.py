@@ -73,9 +73,15 @@ class Clothes:
 def sample_clothes(skin: Skin, rng: np.random.Generator) -> Clothes:
     """Draw shoulders and a garment (one in eight is bare)."""
     bare = bool(rng.uniform() < 0.12)
-    # One garment in four has a high neck. Bare shoulders begin where the neck thickens.
-    neckline = float(rng.uniform(-10.5, -8) if rng.uniform() < 0.25 else rng.uniform(-13.6, -9.8))
-    torso = _sample_torso(rng, float(rng.uniform(-14, -9)) if bare else neckline)
+    neckline = float(rng.uniform(-13.6, -9.8))
+    own = rng.spawn(1)[0]  # a stream apart, so that what follows stays as it was
+    if bare:
+        top = float(own.uniform(-14, -9))  # where the neck begins to thicken
+    else:
+        if own.uniform() < 0.25:  # a high neck
+            neckline = float(own.uniform(-10.5, -8))
+        top = neckline
+    torso = _sample_torso(rng, top)
     color = np.clip(rng.uniform(0.04, 0.95) * rng.uniform(0.55, 1.0, 3), 0.02, 0.95)
     if bare:
         texture = np.broadcast_to(skin.base, (*TEXTURE, 3)) * np.ones(3)

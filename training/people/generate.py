@@ -1,7 +1,14 @@
-"""Fill a folder with shards, with a few worker processes that each hold an OpenGL context."""
+"""Render synthetic people into a folder of shards.
+
+    visavis-train people --facekit NPZ --seeds 0:3000 --out DIR
+
+A few worker processes each hold an OpenGL context. Complete shards are kept, so an interrupted run
+goes on where it stopped.
+"""
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +17,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from training.people.arguments import add_facekit, add_seeds
 from training.people.facekit import FaceKit
 from training.people.person import sample_person
 from training.people.renderer import Renderer
@@ -21,6 +29,20 @@ Task = tuple[Shard, int]
 _renderer: Renderer | None = None
 _kit: FaceKit | None = None
 _layout: Layout = "train"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `visavis-train people`."""
+    add_facekit(parser)
+    add_seeds(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--layout", choices=["train", "test"], default="train")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what `visavis-train people` asks for."""
+    generate(options.facekit, options.out, options.seeds, options.layout, options.workers)
 
 
 def render_person(

@@ -6,12 +6,12 @@ soft window light.
 
 The picture in `models/assets` is made by
 
-    python -m training.people portrait --facekit NPZ --seed 121 \\
-        --out models/assets/demo_portrait.png
+    visavis-train portrait --facekit NPZ --seed 121 --out models/assets/demo_portrait.png
 """
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.people.arguments import add_facekit
 from training.people.clothes import sample_clothes
 from training.people.facekit import FaceKit, vertex_normals
 from training.people.hair import Style, grow_hair
@@ -33,6 +34,19 @@ F32 = NDArray[np.float32]
 TEXTURE_SIZE = 2048
 STRANDS = 60_000
 WARDROBE = 118  # the seed of a plain shirt that fits
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `visavis-train portrait`."""
+    add_facekit(parser)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--size", type=int, default=512, help="edge, pixels")
+    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what `visavis-train portrait` asks for."""
+    write_portrait(options.facekit, options.seed, options.size, options.out)
 
 
 def write_portrait(facekit: Path, seed: int, size: int, out: Path) -> None:

@@ -1,12 +1,17 @@
-"""A contact sheet of people, to look at before a corpus is made."""
+"""A contact sheet of synthetic people, to look at before a corpus is made.
+
+visavis-train sheet --facekit NPZ --seeds 0:24 --out SHEET.png
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from training.people.arguments import add_facekit, add_seeds
 from training.people.facekit import FaceKit
 from training.people.person import sample_person
 from training.people.renderer import Renderer
@@ -15,6 +20,18 @@ from training.people.views import orbit
 BACKGROUND = 118
 YAWS = (-45, 0, 30)
 COLUMNS = 3
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `visavis-train sheet`."""
+    add_facekit(parser)
+    add_seeds(parser)
+    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what `visavis-train sheet` asks for."""
+    write_sheet(options.facekit, options.seeds, options.out)
 
 
 def write_sheet(facekit: Path, seeds: range, out: Path, size: int = 256) -> None:

@@ -77,10 +77,11 @@ def sample_skin(rng: np.random.Generator, bald: bool) -> Skin:
     base = base * rng.uniform(0.92, 1.06, 3) * rng.uniform(0.94, 1.04)
     dark_hair = melanin > 0.6
     color = HAIR_COLORS[0] if dark_hair else HAIR_COLORS[rng.integers(0, 6)]
+    own = rng.spawn(1)[0]  # a stream apart, so that what follows stays as it was
     if rng.uniform() < 0.15:  # greying, up to white
-        color = color + (rng.uniform(0.45, 0.8) - color) * rng.uniform(0.2, 1)
-    if rng.uniform() < 0.08:  # dyed
-        color = rng.uniform(0.02, 0.6, 3)
+        color = color + (own.uniform(0.45, 0.8) - color) * rng.uniform(0.2, 1)
+    if own.uniform() < 0.08:  # dyed
+        color = own.uniform(0.02, 0.6, 3)
     hair = np.clip(color * rng.uniform(0.7, 1.4) * rng.uniform(0.92, 1.08, 3), 0, 0.9)
     light_lips = np.array([0.86, 0.55, 0.55])
     dark_lips = np.array([0.9, 0.7, 0.68])

@@ -1,0 +1,75 @@
+"""The command `visavis-train`: corpus, training, evaluation.
+
+Exit codes as those of `visavis`: 0 done, 2 something the user can mend, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from models.errors import VisavisError
+
+COMMANDS = {
+    "people": ("training.people.generate", "render synthetic people as training data"),
+    "sheet": ("training.people.sheet", "a contact sheet of synthetic people, to look at first"),
+    "portrait": ("training.people.portrait", "the demo person, at high quality"),
+    "lifter": ("training.train_lifter", "train the lifter"),
+    "refiner": ("training.train_refiner", "train the refiner on a lifter's renders"),
+    "export": ("training.export", "write a checkpoint's weights as the package ships them"),
+    "evaluate": ("training.evaluate", "measure lifter and refiner on held-out people"),
+}
+"""Word: (module with `configure` and `run`, what it does)."""
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    width = max(map(len, COMMANDS)) + 2
+    listed = "\n".join(f"  {word:<{width}}{purpose}" for word, (_, purpose) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="visavis-train",
+        usage="visavis-train COMMAND [options]",
+        description=f"Corpus, training and evaluation of the networks.\n\n{listed}",
+        epilog="visavis-train COMMAND --help lists the options of one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those above")
+    command = parser.parse_args(words[:1]).command
+    module_name, purpose = COMMANDS[command]
+    try:
+        module = importlib.import_module(module_name)
+        own = argparse.ArgumentParser(
+            prog=f"visavis-train {command}",
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.configure(own)
+        module.run(own.parse_args(words[1:]))
+    except VisavisError as error:
+        return _complain(error.reason)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("moderngl", "tqdm"):
+            raise
+        return _complain(f"Training needs {error.name}. Run: pip install 'visavis[train]'")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def _complain(reason: str) -> int:
+    print(f"visavis-train: {reason}", file=sys.stderr)
+    return USER_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())
