@@ -23,8 +23,9 @@ from models.lifter import HALF_FOV, Layers, LiftedGaussians, Lifter, to_gaussian
 from models.weights import load_lifter
 from training.augment import camera_picture, degraded_mask, random_background, random_colors
 from training.dataset import People, Views, intrinsics, relative_cameras
-from training.evaluate import evaluate, predict_raw
+from training.evaluate import evaluate
 from training.losses import gradient_l1, luma, ssim
+from training.predictions import Networks
 from training.run import Average, Workers, add_options, cosine, generators, train
 
 FINE = 0.6
@@ -250,7 +251,7 @@ def run(chosen: argparse.Namespace) -> None:
     def measure() -> dict[str, float]:
         assert held_out is not None
         average.copy_to(smooth)
-        return evaluate(predict_raw(smooth), held_out, 10)
+        return evaluate(Networks(smooth), held_out, 10)
 
     parts = {"network": network, "optimizer": optimizer, "average": average}
     train("lifter", chosen, people, parts, advance, measure if held_out else None)

@@ -25,8 +25,9 @@ from models.lifter import Layers, Lifter, to_gaussians
 from models.refiner import Refiner, refine, relative_depth
 from models.weights import load_lifter, load_refiner
 from training.dataset import People, intrinsics, relative_cameras
-from training.evaluate import evaluate, predict_refined
+from training.evaluate import evaluate
 from training.losses import charbonnier, detail_error, gradient_l1, luma, ssim
+from training.predictions import Networks
 from training.run import Average, Workers, add_options, cosine, generators, train
 from training.train_lifter import draw
 
@@ -241,7 +242,7 @@ def run(chosen: argparse.Namespace) -> None:
     def measure() -> dict[str, float]:
         assert held_out is not None
         average.copy_to(smooth)
-        return evaluate(predict_refined(lifter, smooth, 0.3), held_out, 8)
+        return evaluate(Networks(lifter, smooth, 0.3), held_out, 8)
 
     parts = {
         "network": network,

@@ -1,0 +1,34 @@
+"""People who are shaded balls, seen by real cameras: rendered in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.camera import viewpoint_camera
+from models.viewpoint import Viewpoint
+
+YAWS = (2, -6, -45, -30, -15, 15, 30, 45)
+LIGHT = np.array([1.0, 0.0, 0.0])
+RADIUS = 0.1
+
+
+def ball(yaw: float, color: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """RGBA, depth at half size and camera of a ball in the middle of head space.
+
+    The light stands still while the camera moves, so that all views show the same surface.
+    """
+    camera = viewpoint_camera(Viewpoint(yaw=yaw))
+    K, pose = camera.K.double().numpy(), camera.world_to_camera.double().numpy()
+    axis = np.arange(256) + 0.5
+    x, y = np.meshgrid((axis - K[0, 2]) / K[0, 0], (axis - K[1, 2]) / K[1, 1])
+    ray = np.stack([x, y, np.ones_like(x)], -1)
+    centre = pose[:3, 3]
+    a, b, c = (ray**2).sum(-1), ray @ centre, centre @ centre - RADIUS**2
+    root = b * b - a * c
+    hit = root > 0
+    z = np.where(hit, (b - np.sqrt(np.maximum(root, 0))) / a, 0)
+    normal = ((ray * z[..., None] - centre) / RADIUS) @ pose[:3, :3]
+    shade = 0.5 + 0.4 * normal @ LIGHT[:, None] + 0.1 * np.sin(30 * normal[..., 1:2])
+    rgb = np.clip(shade * color, 0, 1) * hit[..., None]
+    rgba = np.concatenate([rgb, hit[..., None]], -1)
+    return (rgba * 255).round().astype(np.uint8), z[::2, ::2].astype(np.float16), pose

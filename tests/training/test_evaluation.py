@@ -1,0 +1,90 @@
+"""The measuring itself, on people who are shaded balls, where the truth is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.camera import viewpoint_camera
+from models.viewpoint import Viewpoint
+from tests.training.balls import ball
+from training.cli import main
+from training.dataset import People
+from training.evaluate import evaluate
+from training.measures import score, summary, view_names
+from training.predictions import Prediction, input_repeated, mean_depth, on_grey, warped
+from training.stability import warp
+
+
+def test_repeating_the_input_scores_perfectly_only_at_the_input(balls: Path) -> None:
+    measured = evaluate(input_repeated, People(balls))
+    assert measured["input"] > 50
+    assert all(measured[str(yaw)] < 40 for yaw in (-30, -15, 15, 30, 45))
+    assert "depth" not in measured
+
+
+def test_the_truth_scores_perfectly(balls: Path) -> None:
+    people = People(balls)
+
+    def truth(views: object) -> Prediction:
+        depth = torch.nn.functional.interpolate(views.depth[0], scale_factor=2)[:, 0]
+        return Prediction(views.rgba[0], depth)
+
+    scores = score(truth, people)
+    assert scores["psnr"].min() > 50 and scores["depth"].max() < 1
+    measured = summary(scores, view_names(people))
+    assert measured["ssim"] > 0.999 and measured["iou"] == 1
+    assert measured["sharpness"] == pytest.approx(1)
+
+
+def test_views_are_named_by_their_cameras(balls: Path) -> None:
+    assert view_names(People(balls)) == ["input", "-6", "-45", "-30", "-15", "15", "30", "45"]
+
+
+def test_the_mean_head_is_better_than_no_head(balls: Path) -> None:
+    people = People(balls)
+    depth = mean_depth(people)
+    assert depth.min() == pytest.approx(-0.1, abs=0.005)  # all balls have the same size
+    with_depth, without = evaluate(warped(depth), people), evaluate(input_repeated, people)
+    assert with_depth["30"] > without["30"] + 3
+    assert with_depth["depth"] < 10
+
+
+def test_a_view_warped_by_its_true_depth_is_its_neighbour() -> None:
+    color = np.array([0.9, 0.6, 0.4])
+    views = [ball(yaw, color) for yaw in (10, 15)]
+    rgba = torch.stack([torch.from_numpy(v[0]).permute(2, 0, 1) / 255 for v in views])
+    depth = torch.stack([torch.from_numpy(v[1].astype(np.float32)) for v in views])
+    depth = torch.nn.functional.interpolate(depth[:, None], scale_factor=2, mode="bilinear")[:, 0]
+    cameras = torch.stack([viewpoint_camera(Viewpoint(yaw=y)).world_to_camera for y in (10, 15)])
+
+    def agreement(depth: torch.Tensor) -> float:
+        moved, both = warp(rgba, depth, cameras)
+        assert both.float().mean() > 0.2
+        return float(-10 * torch.log10(((on_grey(moved) - on_grey(rgba[0])) ** 2)[:, both].mean()))
+
+    assert agreement(depth) > 38
+    assert agreement(torch.full_like(depth, 0.75)) < agreement(depth) - 10
+
+
+def test_evaluate_writes_rows_scores_and_a_sheet(
+    balls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
+    arguments = f"--people {balls} --limit 1 --levels 0.3 --json {report} --sheet {sheet}"
+    assert main(["evaluate", *arguments.split()]) == 0
+    printed = capsys.readouterr().out
+    data = json.loads(report.read_text())
+    assert list(data["rows"]) == [
+        "input repeated",
+        "warped with the mean head",
+        "raw, no mask given",
+        "raw",
+        "refined, sigma 0.3",
+    ]
+    assert all(f"| {label} |" in printed for label in data["rows"])
+    assert len(data["scores"]["raw"]["psnr"][0]) == len(data["views"]) == 8
+    assert data["moving"]["raw"]["jitter, levels"] > 0
+    assert sheet.stat().st_size > 10_000

@@ -1,0 +1,99 @@
+"""How close predicted views are to true ones, per view and person."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.dataset import People, Views
+from training.losses import ssim
+from training.predictions import Predict, Prediction, on_grey
+
+MEASURES = ("psnr", "psnr_whole", "ssim", "ssim_whole", "iou", "sharpness", "depth")
+"""`psnr` (dB) and `ssim` (window 11) over the person, dilated by 4 pixels, and over the whole
+picture, composed on grey; `iou` of the silhouettes at 0.5; `sharpness`, the mean gradient magnitude
+over the person divided by the truth's; `depth`, mean absolute error in mm where both are solid."""
+
+Scores = dict[str, NDArray[np.float64]]
+"""[people, views] for each of MEASURES; depth is nan where there is no geometry."""
+
+
+def compare(prediction: Prediction, views: Views) -> dict[str, Tensor]:
+    """Measures of one person's views (B = 1). [V] each"""
+    truth = views.rgba[0]
+    picture, target = on_grey(prediction.rgba), on_grey(truth)
+    person = (F.max_pool2d(truth[:, 3:], 9, 1, 4) > 0.02).float()
+    area = person.sum((1, 2, 3))
+    error = ((picture - target) ** 2).mean(1, keepdim=True)
+    similarity = ssim(picture, target, 11).mean(1, keepdim=True)
+
+    def decibel(x: Tensor) -> Tensor:
+        return -10 * torch.log10(x.clamp(min=1e-6))
+
+    def gradient(p: Tensor) -> Tensor:
+        dx, dy = p.diff(dim=-1)[..., :-1, :], p.diff(dim=-2)[..., :-1]
+        return (torch.sqrt(dx * dx + dy * dy) * person[..., :-1, :-1]).sum((1, 2, 3))
+
+    inside, true_inside = prediction.rgba[:, 3] > 0.5, truth[:, 3] > 0.5
+    return {
+        "psnr": decibel((error * person).sum((1, 2, 3)) / area),
+        "psnr_whole": decibel(error.mean((1, 2, 3))),
+        "ssim": (similarity * person).sum((1, 2, 3)) / area,
+        "ssim_whole": similarity.mean((1, 2, 3)),
+        "iou": (inside & true_inside).sum((1, 2)) / (inside | true_inside).sum((1, 2)),
+        "sharpness": gradient(picture) / gradient(target),
+        "depth": depth_error(prediction, views),
+    }
+
+
+def depth_error(prediction: Prediction, views: Views) -> Tensor:
+    """Mean absolute error in mm over what is solid in both. [V]"""
+    truth = views.rgba[0]
+    if prediction.depth is None:
+        return torch.full((len(truth),), torch.nan)
+    factor = truth.shape[-1] // views.depth.shape[-1]
+    alpha, depth, true_alpha = (
+        F.avg_pool2d(x[:, None], factor)
+        for x in (prediction.rgba[:, 3], prediction.depth, truth[:, 3])
+    )
+    both = ((true_alpha > 0.95) & (alpha > 0.8)).float()
+    error = (depth - views.depth[0]).abs() * 1e3
+    return (error * both).sum((1, 2, 3)) / both.sum((1, 2, 3)).clamp(min=1)
+
+
+def score(predict: Predict, people: People, limit: int = 0) -> Scores:
+    """Measure a prediction on all people, or on the first `limit`."""
+    rows = []
+    for person in range(min(len(people), limit or len(people))):
+        views = people.views(np.array([person]), np.arange(people.views_per_person)[None])
+        rows.append(compare(predict(views), views))
+    return {name: torch.stack([row[name] for row in rows]).double().numpy() for name in MEASURES}
+
+
+def view_names(people: People) -> list[str]:
+    """Names of the views: "input", then yaw and, where it is not 0, pitch in degrees."""
+    cameras = people.views(np.array([0]), np.arange(people.views_per_person)[None]).world_to_camera
+    names = ["input"]
+    for camera in cameras[0, 1:].double():
+        x, y, z = (-camera[:3, :3].T @ camera[:3, 3]).tolist()
+        yaw, pitch = np.degrees([np.arctan2(x, -z), np.arctan2(-y, np.hypot(x, z))]).round()
+        names.append(f"{yaw:.0f}" + (f"/{pitch:.0f}" if pitch else ""))
+    return names
+
+
+def summary(scores: Scores, names: list[str]) -> dict[str, float]:
+    """PSNR per view, and means over all views but the input; `ci`: half of a 95 % interval of the
+    mean PSNR over people."""
+    result = dict(zip(names, scores["psnr"].mean(0).tolist(), strict=True))
+    per_person = scores["psnr"][:, 1:].mean(1)
+    result["mean"] = float(per_person.mean())
+    if len(per_person) > 1:
+        result["ci"] = float(1.96 * per_person.std(ddof=1) / np.sqrt(len(per_person)))
+    for name in MEASURES[1:]:
+        values = scores[name][:, 1:]
+        if not np.isnan(values).any():
+            result[name] = float(values.mean())
+    return result

@@ -1,0 +1,163 @@
+"""What is measured: pictures of a person from given cameras, made from one input view.
+
+Beside the networks, two baselines that know nothing of this person: the input repeated, and the
+input warped with the mean head's depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cuda_kernels.splat import splat
+from models.lifter import CHANNELS, Layers, LiftedGaussians, Lifter, to_gaussians
+from models.refiner import Refiner, refine, relative_depth
+from training.dataset import People, Views, intrinsics, relative_cameras
+
+GREY = 0.5
+
+
+@dataclass
+class Prediction:
+    """Views of one person.
+
+    Attributes:
+        rgba: premultiplied. [V, 4, S, S]
+        depth: metres, of some meaning where alpha is above 0.5; None without geometry. [V, S, S]
+    """
+
+    rgba: Tensor
+    depth: Tensor | None = None
+
+
+Predict = Callable[[Views], Prediction]
+"""From the views of one person (B = 1, view 0 is the input) to all of them."""
+
+
+def on_grey(rgba: Tensor) -> Tensor:
+    """Premultiplied [..., 4, H, W] over grey. [..., 3, H, W]"""
+    return rgba[..., :3, :, :] + (1 - rgba[..., 3:, :, :]) * GREY
+
+
+@dataclass
+class LiftedPerson:
+    """One person, ready to be seen from anywhere.
+
+    Attributes:
+        gaussians: in the frame of the input camera.
+        camera: world_to_camera of the input. [1, 4, 4]
+        portrait: for the refiner, as in `Refiner.encode_portrait`. [1, 4, S, S]
+    """
+
+    gaussians: LiftedGaussians
+    camera: Tensor
+    portrait: Tensor
+
+
+@dataclass
+class Networks:
+    """Lifter, and refiner where one is wanted, at a noise level."""
+
+    lifter: Lifter
+    refiner: Refiner | None = None
+    level: float = 0.0
+    given: bool = True
+    """Whether the lifter gets the mask."""
+
+    @torch.no_grad()
+    def lift(self, views: Views, sensor_noise: Tensor | None = None) -> LiftedPerson:
+        """Lift view 0, with `sensor_noise` [1, 3, S, S] added to its picture."""
+        image, mask = on_grey(views.rgba[:, 0]), views.rgba[:, 0, 3:]
+        if sensor_noise is not None:
+            image = (image + sensor_noise).clamp(0, 1)
+        shown = mask if self.given else torch.zeros_like(mask)
+        with torch.autocast("cpu", torch.bfloat16):
+            front, back = self.lifter(image, shown, torch.full((1,), float(self.given)))
+        layers = Layers(front.float(), back.float())
+        gaussians = to_gaussians(layers, image, views.distance[:, 0])
+        portrait = torch.cat([image * mask, mask], 1)
+        return LiftedPerson(gaussians, views.world_to_camera[:, 0], portrait)
+
+    @torch.no_grad()
+    def see(self, person: LiftedPerson, cameras: Tensor, distances: Tensor) -> Prediction:
+        """Views from world_to_camera `cameras` [V, 4, 4], `distances` [V] off the head's middle."""
+        raw = splatted(person, cameras)
+        prediction = unrefined(raw)
+        if self.refiner is None:
+            return prediction
+        render = relative_depth(raw, distances)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(1, 4, *raw.shape[-2:], generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens = self.refiner.encode_portrait(person.portrait).expand(len(raw), -1, -1, -1, -1)
+            noise = noise.expand(len(raw), -1, -1, -1)
+            prediction.rgba = refine(self.refiner, render, noise, self.level, tokens).float()
+        return prediction
+
+    def __call__(self, views: Views) -> Prediction:
+        return self.see(self.lift(views), views.world_to_camera[0], views.distance[0])
+
+
+def splatted(person: LiftedPerson, cameras: Tensor) -> Tensor:
+    """The plain splat, channels as `splat`'s. [V, 6, S, S]"""
+    relative = relative_cameras(person.camera, cameras[None])
+    size = person.portrait.shape[-1]
+    result: Tensor = splat(
+        person.gaussians.means,
+        person.gaussians.axes,
+        person.gaussians.opacities,
+        person.gaussians.colors,
+        relative,
+        intrinsics(size, relative.shape[:2]),
+        size,
+        size,
+        threads=torch.get_num_threads(),
+    )[0]
+    return result
+
+
+def unrefined(raw: Tensor) -> Prediction:
+    """A splat [V, 6, S, S] as it is."""
+    return Prediction(torch.cat([raw[:, :3], raw[:, 5:]], 1), raw[:, 4] / raw[:, 5].clamp(min=0.5))
+
+
+def input_repeated(views: Views) -> Prediction:
+    """The input picture in every view."""
+    return Prediction(views.rgba[0, :1].expand(views.rgba.shape[1], -1, -1, -1))
+
+
+def mean_depth(people: People) -> Tensor:
+    """Depth of the inputs relative to their distance, averaged over people. [1, 1, 128, 128]
+
+    The mean head of the very people that are measured: as good as such a baseline can get.
+    """
+    total, count = torch.zeros(1, 1, 128, 128), torch.zeros(1, 1, 128, 128)
+    for person in range(len(people)):
+        views = people.views(np.array([person]), np.zeros((1, 1), np.int64))
+        solid = (F.avg_pool2d(views.rgba[:, 0, 3:], 2) > 0.95).float()
+        total += (views.depth[:, 0] - views.distance[:, 0]) * solid
+        count += solid
+    return total / count.clamp(min=1)
+
+
+def warped(depth: Tensor) -> Predict:
+    """The input as a height field of that `depth` [1, 1, 128, 128], relative to the distance."""
+
+    def predict(views: Views) -> Prediction:
+        image, mask = on_grey(views.rgba[:, 0]), views.rgba[:, 0, 3:]
+        size = image.shape[-1]
+        front = torch.zeros(1, CHANNELS, size, size)
+        front[:, :1] = F.interpolate(depth, size=(size, size), mode="bilinear") / 0.08
+        front[:, 5:6] = torch.where(mask > 0.5, 4.0, -6.0)
+        back = torch.zeros(1, CHANNELS, size // 2, size // 2)
+        back[:, 5] = -6
+        gaussians = to_gaussians(Layers(front, back), image, views.distance[:, 0])
+        person = LiftedPerson(gaussians, views.world_to_camera[:, 0], torch.cat([image, mask], 1))
+        return unrefined(splatted(person, views.world_to_camera[0]))
+
+    return predict

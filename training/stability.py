@@ -1,0 +1,86 @@
+"""What a moving viewer sees: whether neighbouring views agree, and what camera noise shakes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.camera import portrait_camera, viewpoint_camera
+from models.viewpoint import Viewpoint
+from training.dataset import People
+from training.predictions import Networks, on_grey
+
+STEP = 5.0
+"""Degrees between neighbouring views."""
+YAWS = (-42.5, -22.5, -2.5, 17.5, 37.5)
+SHAKEN_YAWS = (0.0, 25.0)
+SENSOR_NOISE = 0.02
+FRAMES = 6
+
+
+def consistency(networks: Networks, people: People, limit: int = 0) -> float:
+    """PSNR in dB between a view and its neighbour, `STEP` degrees on, warped to it by the depth of
+    the raw splat, over pixels that both see."""
+    errors = []
+    for person in range(min(len(people), limit or len(people))):
+        views = people.views(np.array([person]), np.zeros((1, 1), np.int64))
+        lifted, distance = networks.lift(views), float(views.distance[0, 0])
+        for yaw in YAWS:
+            cameras, distances = _cameras([yaw, yaw + STEP], distance)
+            seen = networks.see(lifted, cameras, distances)
+            assert seen.depth is not None
+            moved, both = warp(seen.rgba, seen.depth, cameras)
+            error = ((on_grey(moved) - on_grey(seen.rgba[0])) ** 2).mean(0)[both].mean()
+            errors.append(-10 * torch.log10(error.clamp(min=1e-6)))
+    return float(torch.stack(errors).mean())
+
+
+def jitter(networks: Networks, people: People, limit: int = 0) -> float:
+    """Standard deviation over frames in 8-bit levels, over the person, when the camera's pictures
+    differ by sensor noise alone."""
+    generator = torch.Generator().manual_seed(0)
+    shakes = []
+    for person in range(min(len(people), limit or len(people))):
+        views = people.views(np.array([person]), np.zeros((1, 1), np.int64))
+        cameras, distances = _cameras(list(SHAKEN_YAWS), float(views.distance[0, 0]))
+        frames = []
+        for _ in range(FRAMES):
+            noise = torch.randn(1, 3, *views.rgba.shape[-2:], generator=generator) * SENSOR_NOISE
+            frames.append(networks.see(networks.lift(views, noise), cameras, distances).rgba)
+        pictures = torch.stack(frames)
+        covered = pictures[:, :, 3].mean(0) > 0.9
+        shake = on_grey(pictures).std(0).mean(1) * 255
+        shakes.append(shake[covered].mean())
+    return float(torch.stack(shakes).mean())
+
+
+def _cameras(yaws: list[float], distance: float) -> tuple[Tensor, Tensor]:
+    cameras = [viewpoint_camera(Viewpoint(yaw=yaw), distance).world_to_camera for yaw in yaws]
+    return torch.stack(cameras), torch.full((len(yaws),), distance)
+
+
+def warp(rgba: Tensor, depth: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
+    """View 1 as view 0 sees it [4, S, S], and where both see the same surface [S, S].
+
+    Args:
+        rgba: two views, premultiplied. [2, 4, S, S]
+        depth: metres, where alpha is not small. [2, S, S]
+        cameras: world_to_camera. [2, 4, 4]
+    """
+    size = rgba.shape[-1]
+    K = portrait_camera(size=size).K
+    axis = torch.arange(size) + 0.5
+    rays = torch.stack([*torch.meshgrid(axis, axis, indexing="xy"), torch.ones(size, size)])
+    points = torch.linalg.inv(K) @ rays.flatten(1) * depth[0].flatten()
+    move = cameras[1] @ torch.linalg.inv(cameras[0])
+    there = move[:3, :3] @ points + move[:3, 3:]
+    pixel = (K @ there)[:2] / there[2].clamp(min=1e-3)
+    grid = (pixel / size * 2 - 1).T.view(1, size, size, 2)
+    sampled = F.grid_sample(
+        torch.cat([rgba[1], depth[1:]])[None], grid, mode="bilinear", align_corners=False
+    )[0]
+    same = (sampled[4] - there[2].view(size, size)).abs() < 0.01
+    both = (rgba[0, 3] > 0.95) & (sampled[3] > 0.95) & same
+    return sampled[:4], both
