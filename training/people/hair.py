@@ -41,26 +41,43 @@ class Style:
     parting: float
     fringe: float  # share of the front hair that falls over the forehead
     loose: bool = False  # long hair that stands off and flies instead of falling
+    knot: float | None = None  # height (kit y) at which it is tied behind the head
+    tail: float = 0.0  # how far it hangs from the knot; below 4 it is a bun
 
 
 def sample_style(rng: np.random.Generator) -> Style:
     """One of a few kinds of style, with everything varied within its kind."""
     kind = rng.choice(
-        ["cropped", "short", "quiff", "bob", "long", "curly", "afro", "loose"],
-        p=[0.2, 0.22, 0.1, 0.12, 0.12, 0.08, 0.06, 0.1],
+        ["cropped", "short", "quiff", "bob", "long", "curly", "afro", "loose", "tied"],
+        p=[0.19, 0.2, 0.09, 0.11, 0.11, 0.08, 0.05, 0.08, 0.09],
     )
-    lengths = {"cropped": (0.6, 1.5), "short": (2.2, 4.5), "quiff": (3.5, 6), "bob": (8, 14),
-    "long": (15, 27),
-               "curly": (4, 11), "afro": (3, 7), "loose": (5, 20)}  # fmt: skip
-    lift = {"cropped": (0.3, 0.9), "quiff": (0.7, 1.1), "afro": (1.4, 2.2)}.get(kind, (0.25, 0.8))
+    lengths = {
+        "cropped": (0.6, 1.5),
+        "short": (2.2, 4.5),
+        "quiff": (3.5, 6),
+        "bob": (8, 14),
+        "long": (15, 27),
+        "curly": (4, 11),
+        "afro": (3, 7),
+        "loose": (5, 20),
+        "tied": (2.5, 4),
+    }
+    lifts = {
+        "cropped": (0.3, 0.9),
+        "quiff": (0.7, 1.1),
+        "afro": (1.4, 2.2),
+        "tied": (0.1, 0.2),
+    }
+    lift = lifts.get(kind, (0.25, 0.8))
+    tied = kind == "tied"
     return Style(
         length=float(rng.uniform(*lengths[kind])),
         lift=float(rng.uniform(*lift) * (0.6 if kind in ("bob", "long") else 1)),
-        back=float(rng.uniform(0.1, 1.0)),
+        back=float(rng.uniform(2.5, 3.5) if tied else rng.uniform(0.1, 1.0)),
         side=float(rng.uniform(0.1, 0.3) if kind in ("quiff", "afro") else rng.uniform(0.3, 0.7)),
         weight=float(
             0.1
-            if kind == "afro"
+            if kind == "afro" or tied
             else rng.uniform(0.6, 1.1) * (1.7 if kind in ("bob", "long") else 1)
         ),
         wave=float(rng.uniform(0, 0.5)),
@@ -68,6 +85,8 @@ def sample_style(rng: np.random.Generator) -> Style:
         clump=float(rng.uniform(0.25, 0.6)),
         parting=float(rng.uniform(-3.2, 3.2)),
         fringe=float(rng.uniform(0.5, 1) if rng.uniform() < 0.25 and kind != "quiff" else 0),
+        knot=float(rng.uniform(-1, 9)) if tied else None,
+        tail=float(rng.choice([rng.uniform(1.6, 3), rng.uniform(7, 20)], p=[0.4, 0.6])),
         loose=kind == "loose",
     )
 
@@ -88,6 +107,9 @@ def sample_hair(
     grown = []
     if not bald:
         grown.append(grow_hair(kit, vertices, normals, hairline, style, clothes, count, rng))
+        if style.knot is not None:
+            length = grown[0].points.shape[1]
+            grown.append(grow_tail(vertices, style, clothes, count // 4, length, rng))
     if skin.stubble > 0.45 and rng.uniform() < 0.6:
         grown.append(
             grow_beard(
@@ -218,6 +240,45 @@ def grow_hair(
     _pull_to_guides(points, guide_of, guides, style.clump)
     shade = rng.uniform(0, 1, count).astype(np.float32)
     return Strands(points, shade, depth[:, 0])
+
+
+def grow_tail(
+    vertices: F32,
+    style: Style,
+    clothes: Clothes,
+    count: int,
+    points_per_strand: int,
+    rng: np.random.Generator,
+) -> Strands:
+    """What hangs from the knot, or is wound around it."""
+    assert style.knot is not None
+    middle = vertices[np.abs(vertices[:, 0]) < 1.5]
+    at_height = middle[np.abs(middle[:, 1] - style.knot) < 1.0]
+    knot = np.array([0.0, style.knot, at_height[:, 2].min() - 0.5], np.float32)
+    t = np.linspace(0, 1, points_per_strand, dtype=np.float32)
+    noise = rng.standard_normal((count, 3)).astype(np.float32)
+    if style.tail < 4:  # a bun: great circles of a flattened ball
+        first = noise / np.linalg.norm(noise, axis=1, keepdims=True)
+        second = np.cross(first, rng.standard_normal((count, 3)))
+        second /= np.linalg.norm(second, axis=1, keepdims=True) + 1e-6
+        angle = t[None, :, None] * rng.uniform(1.5, 3, (count, 1, 1))
+        radius = style.tail * rng.uniform(0.8, 1.0, (count, 1, 1))
+        ball = radius * (np.cos(angle) * first[:, None] + np.sin(angle) * second[:, None])
+        points = knot + ball * np.array([1.0, 1.0, 0.8]) - np.array([0, 0, 0.6 * style.tail])
+    else:
+        length = style.tail * rng.uniform(0.7, 1.05, (count, 1))
+        position = knot + 0.45 * noise
+        direction = np.array([0.0, 0.25, -1.0]) + 0.22 * noise
+        points = np.empty((count, points_per_strand, 3), np.float32)
+        points[:, 0] = position
+        for k in range(1, points_per_strand):
+            direction = direction + np.array([0.0, -2.2, 0.0]) / points_per_strand
+            direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+            position = position + direction * length / (points_per_strand - 1)
+            position = clothes.torso.outside(position.astype(np.float32), 0.3)
+            points[:, k] = position
+    shade = rng.uniform(0, 1, count).astype(np.float32)
+    return Strands(points.astype(np.float32), shade, rng.uniform(0.3, 1, count).astype(np.float32))
 
 
 def _nearest_guide(points: F32, guides: int, rng: np.random.Generator) -> NDArray[np.int64]:

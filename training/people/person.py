@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.people.clothes import Clothes, sample_clothes
+from training.people.earrings import sample_earrings
 from training.people.facekit import FaceKit, vertex_normals
 from training.people.glasses import sample_glasses
 from training.people.hair import Strands, sample_hair
 from training.people.hairline import Hairline, sample_hairline
+from training.people.headwear import sample_headwear
 from training.people.lights import Light, sample_light
 from training.people.mesh import Mesh
 from training.people.skin import Skin, paint_strokes, sample_skin
@@ -31,7 +33,7 @@ class Person:
     strokes: NDArray[np.uint8]  # [S, S, 2]
     hair: Strands | None
     clothes: Clothes
-    glasses: Mesh | None
+    worn: list[Mesh]  # on the head: glasses, earrings, hats
     light: Light
 
 
@@ -53,6 +55,13 @@ def sample_person(
     hairline = sample_hairline(rng)
     skin = sample_skin(stream(3), bald)
     clothes = sample_clothes(skin, stream(4))
+    hair = sample_hair(
+        kit, vertices, normals, hairline, bald, skin, clothes, strand_count, stream(6)
+    )
+    headwear = sample_headwear(kit, vertices, clothes.torso, stream(9))
+    if headwear is not None and hair is not None:
+        hair = None if headwear.hides else replace(hair, points=headwear.press(hair.points))
+    small = [sample_glasses(vertices, stream(7)), sample_earrings(kit, vertices, stream(10))]
     return Person(
         vertices=vertices,
         normals=normals,
@@ -60,11 +69,9 @@ def sample_person(
         hairline=hairline,
         bald=bald,
         strokes=paint_strokes(kit, skin, texture_size, stream(5)),
-        hair=sample_hair(
-            kit, vertices, normals, hairline, bald, skin, clothes, strand_count, stream(6)
-        ),
+        hair=hair,
         clothes=clothes,
-        glasses=sample_glasses(vertices, stream(7)),
+        worn=[mesh for mesh in small if mesh] + (headwear.meshes if headwear else []),
         light=sample_light(stream(8), exposure=1 + 0.4 * skin.melanin),
     )
 

@@ -126,7 +126,7 @@ def demo_person(kit: FaceKit, seed: int) -> Person:
         strokes=paint_strokes(kit, skin, TEXTURE_SIZE, stream(5)),
         hair=grow_hair(kit, vertices, normals, hairline, style, clothes, STRANDS, stream(6)),
         clothes=clothes,
-        glasses=None,
+        worn=[],
         light=_window_light(1 + 0.4 * skin.melanin),
     )
 

@@ -124,9 +124,7 @@ class Renderer:
         textures = self._bake(person)
         casters, owned = self._shadows.casters(person)
         self._owned += owned
-        extra: list[Mesh] = list(person.clothes.meshes)
-        if person.glasses is not None:
-            extra.append(person.glasses)
+        extra: list[Mesh] = person.clothes.meshes + person.worn
         points = [person.vertices[self._shadowed]] + [m.positions for m in extra]
         normals = [person.normals[self._shadowed]] + [m.normals for m in extra]
         transfer = self._shadows.transfer(

@@ -56,7 +56,7 @@ class Shadows:
             casters.append((array, mode, width))
 
         add(person.vertices, kit.skin_triangles, moderngl.TRIANGLES, 1.0)
-        for mesh in person.clothes.meshes + ([person.glasses] if person.glasses else []):
+        for mesh in person.clothes.meshes + person.worn:
             add(mesh.positions, mesh.triangles, moderngl.TRIANGLES, 1.0)
         if person.hair is not None:
             points = person.hair.points[::5, ::2]

@@ -92,3 +92,30 @@ def test_generation_resumes(tmp_path, facekit_path, renderer):
     generate(facekit_path, tmp_path, range(98, 101), "test", workers=1)
     assert (first / "rgba.npy").stat().st_mtime_ns == stamp
     assert np.array_equal(np.load(second / "rgba.npy"), kept)
+
+
+def test_hair_stays_under_the_hat(kit):
+    from training.people.headwear import CENTER, reach, sample_headwear
+
+    person = sample_person(kit, 3, strand_count=50)
+    strands = CENTER + 15 * np.random.default_rng(0).standard_normal((300, 5, 3))
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        headwear = sample_headwear(kit, person.vertices, person.clothes.torso, rng, share=1)
+        assert headwear is not None and headwear.hull is not None
+        pressed = headwear.press(strands)
+        above = pressed[..., 1] > headwear.rim[0] + headwear.rim[1] * pressed[..., 2]
+        assert above.any()
+        away = pressed[above] - CENTER
+        distance = np.linalg.norm(away, axis=-1)
+        assert (distance < reach(headwear.hull, away / distance[:, None]) + 0.2).all()
+
+
+def test_earrings_hang_below_the_ears(kit):
+    from training.people.earrings import sample_earrings
+
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        rings = sample_earrings(kit, kit.neutral, rng, share=1)
+        x, y, z = rings.positions.T
+        assert (np.abs(x) > 5).all() and -6 < y.min() < 2.5 and np.abs(z).max() < 5
