@@ -183,6 +183,7 @@ class Call:
 
 
 async def _dismiss(receiver: ReceiverPeer, reason: str) -> None:
+    receiver.farewell = reason
     receiver.send(Ended(reason))
     await receiver.flush()
     await receiver.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,6 +12,19 @@ MAX_CANDIDATES = 64
 """Far more than browsers send."""
 
 MAX_MEDIA = 8
+
+MEDIA_KINDS = ("audio", "video", "application")
+
+CANDIDATE_TYPES = {"host": True, "srflx": True, "relay": True, "prflx": False}
+"""Whether a candidate of a type can be used; peer-reflexive ones are found, not told."""
+
+CANDIDATE_PARTS = 8
+"""Foundation, component, transport, priority, address, port, "typ", type; the rest may be left out
+(RFC 8839 section 5.1)."""
+
+MAX_EXTENSION = 255
+"""The largest id of a header extension in a packet. Offers may hold larger ones, which only keep a
+place (RFC 8285 section 7)."""
 
 
 class BadSdp(Exception):
@@ -21,11 +36,14 @@ class Fragment:
     """Trickled candidates (RFC 8840).
 
     Args:
-        candidates: pairs of the media section's id and the candidate without its "candidate:".
+        candidates: pairs of the media section's id, or None for the first section, and the
+            candidate without its "candidate:".
+        count: how many candidates were given, with those that cannot be used.
         username: the ICE user name fragment, if given.
     """
 
-    candidates: tuple[tuple[str, str], ...]
+    candidates: tuple[tuple[str | None, str], ...]
+    count: int
     username: str | None
 
 
@@ -70,16 +88,46 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def is_usable_candidate(candidate: str) -> bool:
-    """Whether a candidate ("1 1 udp 2122260223 192.0.2.1 5000 typ host") can be checked here.
+def usable_candidate(candidate: str) -> str | None:
+    """A candidate ("1 1 udp 2122260223 192.0.2.1 5000 typ host") without what is not needed, or
+    None if it is one that cannot be checked here.
 
     Names under .local are left out. Browsers that have no camera permission hide their address
     behind one, aioice waits a second for each to be resolved, and usually in vain. The browser's
     own checks reach this server all the same and tell its address (RFC 8445 section 7.3.1.3).
-    TCP candidates are left out as well: aioice has none.
+    TCP candidates are left out as well, aioice has none, and so are those of a second component:
+    there is none, because RTCP and RTP share a port here.
+
+    Raises:
+        BadSdp: it is no candidate.
     """
-    parts = candidate.split()
-    return len(parts) >= 8 and parts[2].lower() == "udp" and not parts[4].endswith(".local")
+    parts = candidate.split()[:CANDIDATE_PARTS]
+    if len(parts) < CANDIDATE_PARTS or parts[6] != "typ":
+        raise BadSdp("A candidate is incomplete.")
+    _, component, transport, priority, address, port, _, kind = parts
+    if kind not in CANDIDATE_TYPES:
+        raise BadSdp("A candidate is of no known type.")
+    _number(component, 1, 256, "The component of a candidate")
+    _number(priority, 0, 2**32 - 1, "The priority of a candidate")
+    _number(port, 0, 65535, "The port of a candidate")
+    if address.lower().endswith(".local"):
+        return None
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        raise BadSdp("The address of a candidate is not an IP address.") from None
+    if transport.lower() != "udp" or component != "1" or not CANDIDATE_TYPES[kind]:
+        return None
+    if port == "0" or ip.is_multicast or ip.is_unspecified or "%" in address:
+        raise BadSdp("A candidate names no address that could be sent to.")
+    return " ".join(parts)
+
+
+def _number(text: str, low: int, high: int, what: str) -> int:
+    """A decimal number within limits; `what` begins the complaint."""
+    if not re.fullmatch("[0-9]{1,10}", text) or not low <= int(text) <= high:
+        raise BadSdp(f"{what} is not a number from {low} to {high}.")
+    return int(text)
 
 
 def prepare(offer: str, wants: Video) -> str:
@@ -104,17 +152,18 @@ def prepare(offer: str, wants: Video) -> str:
         raise BadSdp(f"It has more than {MAX_MEDIA} media sections.")
     if not any(line.startswith("a=fingerprint:") for line in lines):
         raise BadSdp("It has no DTLS fingerprint.")
-    sections = {line.removeprefix("a=mid:").strip() for line in lines if line.startswith("a=mid:")}
-    for line in lines:
-        if line.startswith("a=group:BUNDLE") and not sections.issuperset(line.split()[1:]):
-            raise BadSdp("It bundles a media section that is not there.")
+    _check_sections(lines)
     kept = []
     count = 0
     for line in lines:
         if line.startswith("a=candidate:"):
             count += 1
-            if not is_usable_candidate(line.removeprefix("a=candidate:")):
+            candidate = usable_candidate(line.removeprefix("a=candidate:"))
+            if candidate is None:
                 continue
+            line = f"a=candidate:{candidate}"
+        if line.startswith("a=extmap:") and _extension(line) > MAX_EXTENSION:
+            continue
         # Told that nothing more comes, aioice gives up when the candidates it knows have failed,
         # perhaps before the browser's own checks have arrived. Peers that never connect are given
         # up by the clock instead.
@@ -123,6 +172,89 @@ def prepare(offer: str, wants: Video) -> str:
     if count > MAX_CANDIDATES:
         raise BadSdp(f"It has more than {MAX_CANDIDATES} candidates.")
     return "\r\n".join(kept) + "\r\n"
+
+
+def _extension(line: str) -> int:
+    """The id in "a=extmap:3/sendonly urn:example"."""
+    number = line.removeprefix("a=extmap:").partition(" ")[0].partition("/")[0]
+    return _number(number, 1, 2**16 - 1, "The id of a header extension")
+
+
+def _check_sections(lines: list[str]) -> None:
+    """Refuse media sections that contradict themselves or each other.
+
+    aiortc notices such things late, in parts that are hard to undo: a transport that several
+    sections share and no section has, an association without a port.
+
+    Raises:
+        BadSdp: what is wrong.
+    """
+    sections: list[list[str]] = []
+    for line in lines:
+        if line.startswith("m="):
+            sections.append([line])
+        elif sections:
+            sections[-1].append(line)
+    kinds = [section[0][2:].partition(" ")[0] for section in sections]
+    if not set(kinds) <= set(MEDIA_KINDS):
+        raise BadSdp("It has a media section that is not audio, video or application.")
+    if kinds.count("application") > 1:
+        raise BadSdp("It has more than one application section.")
+    ids = [_values(section, "mid") for section in sections]
+    if any(len(each) > 1 for each in ids):
+        raise BadSdp("A media section has two ids: perhaps an m= line is missing.")
+    named = [(each or [""])[0] for each in ids]
+    if len(set(named)) < len(named):
+        raise BadSdp("Two media sections have the same id.")
+    for group in _values(lines, "group"):
+        semantics, *members = group.split() or [""]
+        if semantics != "BUNDLE":
+            continue
+        if not set(members) <= set(named):
+            raise BadSdp("It bundles a media section that is not there.")
+        if len(set(members)) < len(members):
+            raise BadSdp("It bundles a media section with itself.")
+    for kind, section in zip(kinds, sections, strict=True):
+        if kind == "application":
+            _check_association(section)
+        else:
+            _check_payloads(section)
+
+
+def _values(lines: list[str], name: str) -> list[str]:
+    """What stands behind "a=NAME:" in some lines."""
+    start = f"a={name}:"
+    return [line.removeprefix(start).strip() for line in lines if line.startswith(start)]
+
+
+def _check_payloads(section: list[str]) -> None:
+    mapped = set()
+    for value in _values(section, "rtpmap"):
+        mapped.add(_number(value.partition(" ")[0], 0, 127, "A payload type"))
+    for name in ("fmtp", "rtcp-fb"):
+        for value in _values(section, name):
+            payload = value.partition(" ")[0]
+            if name == "rtcp-fb" and payload == "*":
+                continue
+            if _number(payload, 0, 127, "A payload type") not in mapped:
+                raise BadSdp(f"a={name} names payload type {payload}, which has no a=rtpmap.")
+
+
+def _check_association(section: list[str]) -> None:
+    if " DTLS/SCTP " in section[0]:  # of old browsers: the port is the format
+        ports = section[0].split()[3:4]
+    else:
+        ports = _values(section, "sctp-port")
+    if len(ports) != 1:
+        raise BadSdp("The application section has no SCTP port.")
+    _number(ports[0], 1, 65535, "The SCTP port")
+    for size in _values(section, "max-message-size"):
+        _number(size, 0, 2**32 - 1, "The largest message size")
+
+
+def media_ids(offer: str) -> list[str]:
+    """The ids of an offer's media sections, in their order."""
+    return _values(offer.splitlines(), "mid")
 
 
 def ice_username(offer: str) -> str | None:
@@ -139,26 +271,25 @@ def parse_fragment(text: str) -> Fragment:
     Raises:
         BadSdp: it is no fragment.
     """
-    candidates: list[tuple[str, str]] = []
-    username = None
-    mid = "0"
+    candidates: list[tuple[str | None, str]] = []
+    count = 0
+    username: str | None = None
+    mid: str | None = None
     known = False
     for line in _lines(text):
         name, colon, value = line.strip().partition(":")
         if name == "a=mid" and colon:
-            mid, known = value, True
+            mid, known = value.strip(), True
         elif name == "a=ice-ufrag" and colon:
             username, known = value.strip(), True
         elif name == "a=candidate" and colon:
             known = True
-            if len(value.split()) < 8:
-                raise BadSdp("A candidate is incomplete.")
-            if is_usable_candidate(value):
-                candidates.append((mid, value))
+            count += 1
+            candidate = usable_candidate(value)
+            if candidate is not None:
+                candidates.append((mid, candidate))
         elif name == "a=end-of-candidates":
             known = True  # see prepare()
     if not known:
         raise BadSdp("It holds neither a candidate nor a=end-of-candidates.")
-    if len(candidates) > MAX_CANDIDATES:
-        raise BadSdp(f"It has more than {MAX_CANDIDATES} candidates.")
-    return Fragment(tuple(candidates), username)
+    return Fragment(tuple(candidates), count, username)

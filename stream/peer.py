@@ -22,6 +22,7 @@ from aiortc.sdp import candidate_from_sdp
 
 from stream import control, offer, problems
 from stream.messages import Error, Message, Pong
+from stream.patches import host_addresses
 from stream.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,25 @@ def new_id() -> str:
     return secrets.token_urlsafe(12)
 
 
+def _addresses(settings: Settings) -> host_addresses.Choice:
+    if settings.media_addresses == "loopback":
+        return host_addresses.loopback_only
+    if settings.listens_on_loopback:
+        return host_addresses.with_loopback
+    return host_addresses.loopback_if_alone
+
+
+async def _stop_parts(connection: RTCPeerConnection) -> None:
+    """Stop each part of a connection for itself, whatever becomes of the others."""
+    transports = [transceiver.receiver.transport for transceiver in connection.getTransceivers()]
+    if connection.sctp is not None:
+        transports.append(connection.sctp.transport)
+    for transport in filter(None, transports):
+        for part in (transport, transport.transport):
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(part.stop(), CLOSE_TIMEOUT)
+
+
 class Peer:
     """What callers and receivers have in common. Belongs to the event loop's thread.
 
@@ -54,8 +74,13 @@ class Peer:
         self._settings = settings
         self._ended = ended
         self._closing = False
+        self.gone = asyncio.Event()
+        """Set when the connection is about to be closed, with `farewell` saying why."""
+        self.farewell = "The connection has ended."
         self._control: RTCDataChannel | None = None
         self._username: str | None = None
+        self._media_ids: list[str] = []
+        self._trickled = 0
         self._tasks: set[asyncio.Future[None]] = set()
         self._ending: asyncio.Future[None] | None = None
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in settings.ice_servers]
@@ -77,9 +102,11 @@ class Peer:
         try:
             prepared = offer.prepare(sdp, wants)
             self._username = offer.ice_username(sdp)
+            self._media_ids = offer.media_ids(sdp)
             await self.connection.setRemoteDescription(RTCSessionDescription(prepared, "offer"))
             self._negotiate()
-            await self.connection.setLocalDescription(await self.connection.createAnswer())
+            with host_addresses.chosen_by(_addresses(self._settings)):
+                await self.connection.setLocalDescription(await self.connection.createAnswer())
         except offer.BadSdp as error:
             raise problems.bad_offer(str(error)) from None
         except OperationError:
@@ -92,6 +119,7 @@ class Peer:
             TypeError,
             AttributeError,
             AssertionError,
+            RuntimeError,  # what asyncio makes of a StopIteration
             InternalError,
             InvalidAccessError,
             InvalidStateError,
@@ -111,13 +139,23 @@ class Peer:
             fragment = offer.parse_fragment(text)
             if fragment.username is not None and fragment.username != self._username:
                 raise problems.no_restart()
+            self._trickled += fragment.count
+            if self._trickled > offer.MAX_CANDIDATES:
+                raise offer.BadSdp(f"More than {offer.MAX_CANDIDATES} candidates have been given.")
             for mid, value in fragment.candidates:
                 candidate = candidate_from_sdp(value)
-                candidate.sdpMid = mid
+                candidate.sdpMid = self._media_id(mid)
                 await self.connection.addIceCandidate(candidate)
         except (offer.BadSdp, ValueError, AssertionError) as error:
             why = str(error) if isinstance(error, offer.BadSdp) else "A candidate is malformed."
             raise problems.bad_fragment(why) from None
+
+    def _media_id(self, given: str | None) -> str:
+        if given is None:
+            return self._media_ids[0] if self._media_ids else ""
+        if given not in self._media_ids:
+            raise offer.BadSdp("A candidate is for a media section that the offer has not.")
+        return given
 
     def send(self, message: Message, *, may_drop: bool = False) -> None:
         """Send on `control` if it is open.
@@ -139,6 +177,7 @@ class Peer:
         if self._closing:
             return
         self._closing = True
+        self.gone.set()
         current = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not current]
         for task in tasks:
@@ -150,6 +189,10 @@ class Peer:
             await asyncio.wait_for(self.connection.close(), CLOSE_TIMEOUT)
         except TimeoutError:
             logger.warning("A connection did not close within %.0f s.", CLOSE_TIMEOUT)
+        except Exception as error:
+            # aiortc stops one part after the other, and at a part that fails it leaves the rest.
+            logger.warning("A connection did not close properly: %r", error)
+            await _stop_parts(self.connection)
         self._control = None
 
     async def flush(self, timeout: float = 0.5) -> None:

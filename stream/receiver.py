@@ -28,6 +28,10 @@ from stream.viewpoint_inbox import Aim, ViewpointInbox
 CODECS = (("video/h264", "42e01f"), ("video/h264", "42001f"), ("video/vp8", None))
 """In the order of preference, with the H.264 profile; the first that the receiver has is used."""
 
+MAX_SOCKETS = 4
+"""Viewpoint sockets at once. One is enough; a program that connects again may have two for a while.
+"""
+
 
 class ReceiverPeer(Peer):
     """One receiver of a call.
@@ -49,6 +53,9 @@ class ReceiverPeer(Peer):
         ended: Callable[[str], Awaitable[None]],
     ) -> None:
         super().__init__(settings, ended)
+        self.farewell = "The receiver has left."
+        self.sockets = 0
+        """Viewpoint sockets that are open."""
         self._metrics = metrics
         self._renderer = renderer
         self._loop = asyncio.get_running_loop()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 SIZES = (256, 512)
+MEDIA_ADDRESSES = ("auto", "loopback")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Settings:
         size: edge of the square picture in pixels.
         device: "auto", "cpu" or "cuda", for the engine.
         ice_servers: STUN and TURN servers; none by default, so that nothing leaves the network.
+        media_addresses: addresses that media is offered on. "auto": those of the network, and
+            127.0.0.1 as well where `host` is a loopback address or there is no network. "loopback":
+            127.0.0.1 alone, so that no other machine can send anything; not every browser connects.
         fps: frames per second that each receiver is sent.
         render_threads: threads that call the engine at once; two overlap rasterising and refining.
         max_batch: pictures that one call of the engine renders at most.
@@ -67,6 +72,7 @@ class Settings:
     size: int = 256
     device: str = "auto"
     ice_servers: tuple[IceServer, ...] = ()
+    media_addresses: str = "auto"
     fps: float = 30.0
     render_threads: int = 2
     max_batch: int = 8
@@ -89,6 +95,10 @@ class Settings:
             raise ValueError(f"The port must be between 0 and 65535, not {self.port}.")
         if self.size not in SIZES:
             raise ValueError(f"The size must be one of {SIZES} pixels, not {self.size}.")
+        if self.media_addresses not in MEDIA_ADDRESSES:
+            raise ValueError(
+                f"The media addresses must be one of {MEDIA_ADDRESSES}, not {self.media_addresses}."
+            )
         if not 1 <= self.fps <= 60:
             raise ValueError(f"The frame rate must be between 1 and 60, not {self.fps}.")
         for name in ("render_threads", "max_batch", "fit_frames", "max_calls", "max_receivers"):
@@ -99,6 +109,14 @@ class Settings:
                 f"The highest bitrate, {self.bitrate_ceiling}, is below the lowest, "
                 f"{self.min_bitrate}."
             )
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether only this machine's own programs can open a call."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def bitrate_ceiling(self) -> int:

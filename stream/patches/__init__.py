@@ -6,7 +6,13 @@ tests/stream/test_patches.py fails when a name that is used here has gone.
 
 from __future__ import annotations
 
-from stream.patches import encoder_seam, marker_release, playout_delay
+from stream.patches import (
+    connecting,
+    encoder_seam,
+    host_addresses,
+    marker_release,
+    playout_delay,
+)
 
 _applied = False
 
@@ -16,7 +22,9 @@ def apply() -> None:
     global _applied
     if _applied:
         return
+    connecting.apply()
     encoder_seam.apply()
+    host_addresses.apply()
     marker_release.apply()
     playout_delay.apply()
     _applied = True

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import aioice.ice
 import httpx
 import numpy as np
 import pytest
@@ -18,12 +17,6 @@ from stream.server import create_app, server
 from stream.settings import Settings
 from tests.stream.bar_engine import BarEngine
 from tests.stream.peers import Caller, Receiver, until
-
-
-@pytest.fixture(autouse=True)
-def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aioice leaves 127.0.0.1 out; these tests use nothing else."""
-    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
 
 
 @dataclass
@@ -87,7 +80,7 @@ async def start() -> AsyncIterator[Start]:
         async def begin(engine: BarEngine | None = None, **settings: object) -> Running:
             # asyncio's debug mode and the full frame rate make each test several times as long.
             asyncio.get_running_loop().set_debug(False)
-            settings = {"port": 0, "fps": 15.0, **settings}
+            settings = {"port": 0, "fps": 15.0, "media_addresses": "loopback", **settings}
             chosen = Settings(**settings)  # type: ignore[arg-type]
             return await stack.enter_async_context(run(chosen, engine or BarEngine()))
 

@@ -20,6 +20,8 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.video.frame import VideoFrame
 
+from stream.patches import host_addresses
+
 SDP = {"Content-Type": "application/sdp"}
 PATIENCE = 20.0
 """Seconds after which something that was waited for counts as missing; loaded machines are slow."""
@@ -73,7 +75,9 @@ class Client:
         self.response: httpx.Response | None = None
 
     async def offer(self) -> str:
-        await self.connection.setLocalDescription(await self.connection.createOffer())
+        offer = await self.connection.createOffer()
+        with host_addresses.chosen_by(host_addresses.loopback_only):
+            await self.connection.setLocalDescription(offer)
         return self.connection.localDescription.sdp
 
     async def connect(self) -> httpx.Response:

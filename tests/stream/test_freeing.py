@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import threading
 import weakref
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
+from stream.receiver import MAX_SOCKETS
 from tests.stream.conftest import Running, Start
 from tests.stream.peers import Caller, Receiver, until
 
@@ -186,6 +190,77 @@ async def test_an_offer_that_is_refused_leaves_nothing(start: Start) -> None:
     await traces.gone()
 
 
+@pytest.mark.parametrize(
+    ("who", "farewell"),
+    [("caller", "The caller has hung up."), ("receiver", "The receiver has left.")],
+)
+async def test_silent_viewpoint_sockets_end_with_what_they_steer(
+    start: Start, who: str, farewell: str
+) -> None:
+    server = await start()
+    caller = await server.caller()
+    slug = await caller.go_live()
+    await server.http.get("/healthz")
+    traces = Traces()
+    receiver = await server.receiver(slug)
+    await receiver.watch()
+    peer = weakref.proxy(*server.calls[slug].receivers.values())
+    references = [weakref.ref(p) for p in server.calls[slug].receivers.values()]
+    url = f"ws://127.0.0.1:{server.port}/calls/{slug}/viewpoint?receiver={peer.id}"
+    sockets = [await connect(url) for _ in range(MAX_SOCKETS)]
+    await until(lambda: peer.sockets == MAX_SOCKETS, "the sockets to be counted")
+    async with connect(url) as one_more:
+        assert json.loads(await one_more.recv())["code"] == "too_many"
+        with pytest.raises(ConnectionClosed) as refused:
+            await one_more.recv()
+        assert refused.value.rcvd is not None and refused.value.rcvd.code == 4429
+    await (caller if who == "caller" else receiver).hang_up()
+    for socket in sockets:
+        assert json.loads(await socket.recv()) == {"type": "ended", "reason": farewell}
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1000
+    await receiver.close()
+    server.engine.rendered.clear()
+    await traces.gone()
+    await collected(references)
+
+
+async def test_a_socket_that_is_closed_makes_room_for_another(start: Start) -> None:
+    server = await start()
+    slug = server.ready()
+    receiver = await server.receiver(slug)
+    await receiver.watch()
+    (peer,) = server.calls[slug].receivers.values()
+    url = f"ws://127.0.0.1:{server.port}/calls/{slug}/viewpoint?receiver={peer.id}"
+    for number in range(MAX_SOCKETS + 2):
+        async with connect(url) as socket:
+            await socket.send(json.dumps({"seq": number, "yaw": number}))
+            await until(lambda: peer.sockets == 1, "the socket to be counted")
+        await until(lambda: peer.sockets == 0, "the socket to be forgotten")
+
+
+async def test_a_connection_that_fails_to_close_is_freed_all_the_same(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await start()
+    slug = server.ready()
+    await server.http.get("/healthz")
+    traces = Traces()
+    receiver = await server.receiver(slug)
+    await receiver.watch()
+    (peer,) = server.calls[slug].receivers.values()
+
+    async def fails() -> None:
+        raise AttributeError("half made")
+
+    monkeypatch.setattr(peer.connection, "close", fails)
+    assert (await receiver.hang_up()).status_code == 200
+    assert "did not close properly" in caplog.text
+    del peer
+    await until(lambda: udp_ports() <= traces.ports, "the ports to be free")
+
+
 async def test_a_server_that_stops_ends_its_calls(start: Start) -> None:
     from stream.settings import Settings
     from tests.stream.bar_engine import BarEngine
@@ -193,7 +268,7 @@ async def test_a_server_that_stops_ends_its_calls(start: Start) -> None:
 
     traces = Traces()
     engine = BarEngine()
-    async with run(Settings(port=0, fps=15), engine) as server:
+    async with run(Settings(port=0, fps=15, media_addresses="loopback"), engine) as server:
         caller = Caller(server.http)
         receiver = Receiver(server.http, await caller.go_live())
         await receiver.watch()
