@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from importlib.metadata import version
 
+import aioice.ice
 import aiortc.codecs
 import aiortc.rtcrtpsender
 import pytest
@@ -19,7 +20,14 @@ from aiortc.rtcrtpparameters import (
 from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, RtpPacket, unpack_header_extensions
 
 from stream import patches
-from stream.patches import encoder_seam, marker_release, playout_delay, rtp_clock
+from stream.patches import (
+    connecting,
+    encoder_seam,
+    host_addresses,
+    marker_release,
+    playout_delay,
+    rtp_clock,
+)
 
 patches.apply()
 
@@ -53,6 +61,60 @@ def test_the_sender_asks_for_its_encoder_by_the_patched_name() -> None:
 def test_tracks_that_are_not_ours_keep_their_encoder() -> None:
     codec = RTCRtpCodecParameters(mimeType="video/H264", clockRate=90000, payloadType=97)
     assert type(encoder_seam._get_encoder(codec)) is H264Encoder
+
+
+# connecting
+
+
+async def test_what_fails_while_connecting_closes_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert getattr(RTCPeerConnection, connecting.NAME) is connecting._connect
+    source = inspect.getsource(RTCPeerConnection)
+    assert source.count("ensure_future(self.__connect())") == 2
+
+    async def fails(self: RTCPeerConnection) -> None:
+        raise ValueError("the offer contradicts itself")
+
+    monkeypatch.setattr(connecting, "_original", fails)
+    connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    states = []
+    connection.on("connectionstatechange", lambda: states.append(connection.connectionState))
+    connection.addTransceiver("video")
+    await getattr(connection, connecting.NAME)()
+    assert states == ["closed"]
+    await getattr(connection, connecting.NAME)()  # closed already: nothing to say
+
+
+# host_addresses
+
+
+async def offered(connection: RTCPeerConnection) -> set[str]:
+    """The addresses of the candidates in a connection's offer."""
+    connection.addTransceiver("video")
+    await connection.setLocalDescription(await connection.createOffer())
+    lines = connection.localDescription.sdp.splitlines()
+    await connection.close()
+    return {line.split()[4] for line in lines if line.startswith("a=candidate:")}
+
+
+async def test_the_addresses_of_a_connection_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert getattr(aioice.ice, host_addresses.NAME) is host_addresses._get_host_addresses
+    assert "addresses = get_host_addresses(" in inspect.getsource(aioice.ice.Connection)
+    found = ["127.0.0.2"]  # stands for an address of the network
+    monkeypatch.setattr(host_addresses, "_original", lambda use_ipv4, use_ipv6: list(found))
+
+    async def with_choice(choose: host_addresses.Choice) -> set[str]:
+        with host_addresses.chosen_by(choose):
+            return await offered(RTCPeerConnection(RTCConfiguration(iceServers=[])))
+
+    both = {"127.0.0.1", "127.0.0.2"}
+    assert await with_choice(host_addresses.with_loopback) == both
+    assert await with_choice(host_addresses.loopback_if_alone) == {"127.0.0.2"}
+    assert await with_choice(host_addresses.loopback_only) == {"127.0.0.1"}
+    assert await offered(RTCPeerConnection(RTCConfiguration(iceServers=[]))) == {"127.0.0.2"}
+    found.clear()
+    assert await with_choice(host_addresses.loopback_if_alone) == {"127.0.0.1"}
 
 
 # rtp_clock

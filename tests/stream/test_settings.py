@@ -18,11 +18,28 @@ from stream.signalling import ice_server_link
         {"render_threads": 0},
         {"max_calls": 0},
         {"max_bitrate": 1000},
+        {"media_addresses": "everywhere"},
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("host", "only_here"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("192.0.2.1", False),
+        ("visavis.example", False),
+    ],
+)
+def test_who_can_open_a_call(host: str, only_here: bool) -> None:
+    assert Settings(host=host).listens_on_loopback is only_here
 
 
 @pytest.mark.parametrize("url", ["", "stun:", "http://example.org", 'stun:a"b', "stun:a\r\nx: y"])
