@@ -105,7 +105,7 @@ def create_app(
     app.include_router(signalling.router)
     app.include_router(viewpoint_socket.router)
 
-    @app.get("/healthz")
+    @app.api_route("/healthz", methods=pages.READ)
     async def health() -> JSONResponse:
         alive = app.state.renderer.alive
         return JSONResponse(
@@ -119,7 +119,7 @@ def create_app(
             status_code=200 if alive else 500,
         )
 
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=pages.READ)
     async def metrics() -> Response:
         return Response(app.state.metrics.text(), media_type=MEDIA_TYPE)
 
@@ -156,15 +156,15 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return await _problem(
-        request,
-        Problem(
-            error.status_code,
-            str(error.detail),
-            f"{request.method} {request.url.path} is not offered here.",
-            error.headers,
-        ),
+    problem = Problem(
+        error.status_code,
+        str(error.detail),
+        f"{request.method} {request.url.path} is not offered here.",
+        error.headers,
     )
+    if error.status_code == 404 and "text/html" in request.headers.get("accept", ""):
+        return pages.not_found(problem)  # somebody mistyped a link
+    return await _problem(request, problem)
 
 
 async def _validation_problem(request: Request, error: Exception) -> Response:

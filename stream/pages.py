@@ -13,6 +13,9 @@ from stream.problems import Problem
 FOLDER = Path(__file__).resolve().parent.parent / "client_web"
 """Beside this package, in a source tree as after an installation."""
 
+READ = ["GET", "HEAD"]
+"""FastAPI, other than Starlette, answers HEAD only where told to: `curl -I`, previews of links."""
+
 FRESH = {"Cache-Control": "no-cache"}
 """Browsers ask whether a file has changed: pages and modules of two versions must not mix."""
 
@@ -27,23 +30,28 @@ class _Files(StaticFiles):
 def add(app: FastAPI) -> None:
     """Serve the pages and their files."""
 
-    @app.get("/")
+    @app.api_route("/", methods=READ)
     async def caller_page() -> Response:
         return _page("index.html")
 
-    @app.get("/c/{call}")
+    @app.api_route("/c/{call}", methods=READ)
     async def receiver_page(request: Request, call: str) -> Response:
         try:
             request.app.state.switchboard.find(call)
         except Problem as problem:
-            return _page("not_found.html", problem)
+            return not_found(problem)
         return _page("call.html")
 
-    @app.get("/favicon.ico")
+    @app.api_route("/favicon.ico", methods=READ)
     async def icon() -> Response:
         return FileResponse(FOLDER / "icon.svg", media_type="image/svg+xml", headers=FRESH)
 
     app.mount("/static", _Files(directory=FOLDER, check_dir=False), name="static")
+
+
+def not_found(problem: Problem) -> Response:
+    """The page for a link that leads nowhere."""
+    return _page("not_found.html", problem)
 
 
 def _page(name: str, problem: Problem | None = None) -> Response:

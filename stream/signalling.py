@@ -21,6 +21,31 @@ FRAGMENT = "application/trickle-ice-sdpfrag"
 router = APIRouter()
 
 
+@router.options("/whip")
+@router.options("/whep/{call}")
+async def offers_are_taken() -> Response:
+    """What can be posted here (RFC 9725 section 4.2). The call is not looked for.
+
+    Nothing is said of other origins, so browsers keep their pages out (CORS): a page somewhere
+    could otherwise open calls at, and use up, a server on the machine of whoever looks at it.
+    Programs are not concerned, nor are pages that a proxy serves under the server's own address.
+    """
+    headers = {"Allow": "OPTIONS, POST", "Accept-Post": SDP, "Cache-Control": "no-store"}
+    return Response(status_code=204, headers=headers)
+
+
+@router.options("/whip/{call}")
+@router.options("/whep/{call}/{receiver}")
+async def fragments_are_taken() -> Response:
+    """What can be done with a connection; see `offers_are_taken`."""
+    headers = {
+        "Allow": "DELETE, OPTIONS, PATCH",
+        "Accept-Patch": FRAGMENT,
+        "Cache-Control": "no-store",
+    }
+    return Response(status_code=204, headers=headers)
+
+
 @router.post("/whip")
 async def call(request: Request) -> Response:
     """Open a call: the body is the caller's SDP offer."""
@@ -71,7 +96,7 @@ async def leave(request: Request, call: str, receiver: str) -> Response:
     return Response(headers={"Cache-Control": "no-store"})
 
 
-@router.get("/calls/{call}")
+@router.api_route("/calls/{call}", methods=["GET", "HEAD"])
 async def describe(request: Request, call: str) -> Response:
     """Whether a call can be joined."""
     found = _switchboard(request).find(call)
@@ -128,7 +153,8 @@ async def _body(request: Request, wanted: str) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError:
-        raise problems.bad_offer("It is not text.") from None
+        refuse = problems.bad_offer if wanted == SDP else problems.bad_fragment
+        raise refuse("It is not UTF-8 text.") from None
 
 
 async def _trickle(request: Request, peer: Peer) -> Response:

@@ -7,6 +7,7 @@ import re
 import httpx
 import pytest
 
+from stream.patches import host_addresses
 from stream.settings import IceServer
 from tests.stream.conftest import Running, Start
 from tests.stream.peers import SDP
@@ -47,6 +48,9 @@ async def test_an_offer_that_cannot_be_used_is_a_400(start: Start) -> None:
         good.replace("VP8/90000", "XX/1").replace("H264/90000", "YY/1").encode(),
         good.replace("a=rtpmap:97", "a=rtpmap:zz").encode(),
         re.sub("m=video [0-9]+", "m=video nine", good).encode(),
+        re.sub("a=rtpmap:97 .*\r\n", "", good).encode(),
+        re.sub("m=application .*\r\n", "", good).encode(),
+        re.sub("a=sctp-port:.*\r\n", "", good).encode(),
     ]
     for number, body in enumerate(bad):
         response = await server.http.post(f"/whep/{call}", content=body, headers=SDP)
@@ -130,6 +134,38 @@ async def test_answers_name_the_ice_servers(start: Start) -> None:
     )
 
 
+NETWORK = "127.0.0.2"
+"""Stands for an address of the network."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "network", "offered"),
+    [
+        ({"host": "127.0.0.1"}, [NETWORK], {"127.0.0.1", NETWORK}),
+        ({"host": "127.0.0.1"}, [], {"127.0.0.1"}),
+        ({"host": "0.0.0.0"}, [NETWORK], {NETWORK}),
+        ({"host": "0.0.0.0"}, [], {"127.0.0.1"}),
+        ({"host": "0.0.0.0", "media_addresses": "loopback"}, [NETWORK], {"127.0.0.1"}),
+    ],
+)
+async def test_a_call_within_one_machine_needs_no_network(
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    network: list[str],
+    offered: set[str],
+) -> None:
+    def found(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+        return list(network)
+
+    monkeypatch.setattr(host_addresses, "_original", found)
+    server = await start(**{"media_addresses": "auto", **settings})
+    receiver = await server.receiver(server.ready())
+    response = await receiver.connect()
+    lines = response.text.splitlines()
+    assert {line.split()[4] for line in lines if line.startswith("a=candidate:")} == offered
+
+
 async def test_candidates_can_follow_the_offer(start: Start) -> None:
     server = await start()
     call = server.ready()
@@ -147,12 +183,35 @@ async def test_candidates_can_follow_the_offer(start: Start) -> None:
 
     assert_problem(await patch("nonsense"), 400)
     assert_problem(await patch("a=candidate:1 1 udp x 127.0.0.1 y typ host"), 400)
+    response = await server.http.patch(location, content=b"\xff\xfe", headers=FRAGMENT)
+    assert_problem(response, 400)
+    assert "candidates" in response.json()["title"] and "UTF-8" in response.json()["detail"]
+    assert_problem(await patch(f"a=mid:nine\r\n{candidates[0]}"), 400)
     assert_problem(await patch("a=ice-ufrag:other\r\na=end-of-candidates"), 422)
     assert_problem(await patch("a=end-of-candidates", **{"If-Match": '"other"'}), 412)
     assert_problem(await server.http.patch(location, content="a=x", headers=SDP), 415)
     text = "\r\n".join([username, "a=mid:0", *candidates, "a=end-of-candidates"])
     assert (await patch(text, **{"If-Match": tag})).status_code == 204
     assert (await patch("a=end-of-candidates")).status_code == 204
+
+
+async def test_candidates_are_counted_over_all_fragments(start: Start) -> None:
+    server = await start()
+    receiver = await server.receiver(server.ready())
+    await receiver.watch()
+
+    async def patch(first: int, count: int) -> httpx.Response:
+        ports = range(first, first + count)
+        lines = [f"a=candidate:{p} 1 udp 1 127.0.0.1 {p} typ host\r\n" for p in ports]
+        text = "a=mid:0\r\n" + "".join(lines)
+        return await server.http.patch(receiver.location, content=text, headers=FRAGMENT)
+
+    assert (await patch(20000, 30)).status_code == 204
+    assert (await patch(20030, 34)).status_code == 204
+    for count in (1, 2):
+        response = await patch(20064, count)
+        assert_problem(response, 400)
+        assert "64" in response.json()["detail"]
 
 
 async def test_a_full_server_says_so(start: Start) -> None:
@@ -211,6 +270,46 @@ async def test_pages_and_health_are_served(start: Start) -> None:
     assert (health["status"], health["engine"], health["calls"]) == ("ok", "bar", 1)
     assert (await server.http.get("/static/../stream/app.py")).status_code == 404
     assert (await server.http.get("/static/%2e%2e/stream/app.py")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/c/ready-0", "/static/theme.css", "/favicon.ico", "/healthz", "/calls/ready-0"]
+)
+async def test_what_can_be_got_can_be_asked_for_by_head(start: Start, path: str) -> None:
+    server = await start()
+    server.ready()
+    head, got = await server.http.head(path), await server.http.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("Content-Type", "Content-Length", "Content-Security-Policy"):
+        assert head.headers[name] == got.headers[name]
+    assert (await server.http.head("/c/none")).status_code == 404
+    assert (await server.http.head("/whip")).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/c/", "/c", "/nope", "/static/nope", "/c/a/b"])
+async def test_browsers_get_a_page_for_a_link_that_leads_nowhere(start: Start, path: str) -> None:
+    server = await start()
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    page = await server.http.get(path, headers=browser)
+    assert page.status_code == 404
+    assert page.headers["Content-Type"].startswith("text/html") and "<title>" in page.text
+    assert_problem(await server.http.get(path), 404)
+
+
+async def test_options_say_what_is_taken_and_let_no_other_origin_in(start: Start) -> None:
+    server = await start()
+    preflight = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    for path in ("/whip", "/whep/none"):
+        response = await server.http.options(path, headers=preflight)
+        assert (response.status_code, response.content) == (204, b"")
+        assert response.headers["Accept-Post"] == "application/sdp"
+        assert response.headers["Allow"] == "OPTIONS, POST"
+        assert not [name for name in response.headers if name.startswith("access-control")]
+    for path in ("/whip/none", "/whep/none/none"):
+        response = await server.http.options(path, headers=preflight)
+        assert response.status_code == 204
+        assert response.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
+        assert not [name for name in response.headers if name.startswith("access-control")]
 
 
 async def test_h264_comes_first_and_playout_is_immediate(start: Start) -> None:
