@@ -59,7 +59,7 @@ PUBLIC = {
     "models.portrait": {"PortraitFinder"},
     "models.viewpoint": {"Viewpoint"},
     "stream.cli": {"main"},
-    "stream.server": {"create_app", "serve"},
+    "stream.server": {"create_app", "server"},
 }
 
 
