@@ -371,12 +371,15 @@ def udp() -> Finding:
         addresses = list(get_host_addresses(use_ipv4=True, use_ipv6=True))
     except Exception as error:
         return Finding("media addresses", State.NOTE, _one_line(error))
+    facts: dict[str, object] = {"addresses": addresses}
     if not addresses:
-        text = "loopback only: browsers on this machine may find no way to the server"
-        return Finding("media addresses", State.NOTE, text, facts={"addresses": []})
-    return Finding(
-        "media addresses", State.OK, ", ".join(addresses), facts={"addresses": addresses}
-    )
+        text = (
+            "127.0.0.1 alone: there is no network. Chromium reaches it only when started with "
+            "--allow-loopback-in-peer-connection, and from pages that may use the camera"
+        )
+        return Finding("media addresses", State.NOTE, text, facts=facts)
+    text = f"{', '.join(addresses)}; 127.0.0.1 too while --host is a loopback address"
+    return Finding("media addresses", State.OK, text, facts=facts)
 
 
 def browser() -> Finding:

@@ -136,6 +136,22 @@ def test_what_a_container_grants(tmp_path: Path) -> None:
     assert doctor.cpu_quota(limits) == 1.5
 
 
+@pytest.mark.parametrize(
+    ("addresses", "state", "words"),
+    [
+        (["192.0.2.1"], State.OK, "192.0.2.1; 127.0.0.1 too"),
+        ([], State.NOTE, "--allow-loopback-in-peer-connection"),
+    ],
+)
+def test_media_addresses(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str], state: State, words: str
+) -> None:
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: addresses)
+    finding = doctor.udp()
+    assert finding.state is state and words in finding.text
+    assert finding.facts == {"addresses": addresses}
+
+
 def test_no_browser_is_only_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "BROWSERS", ("no-such-browser",))
     assert doctor.browser().state is State.NOTE
