@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LAUNCHER = Path(__file__).with_name("loopback_server.py")
 START_SECONDS = 150
 """Loading torch and the weights, on a busy machine."""
 STOP_SECONDS = 15
@@ -63,7 +62,8 @@ def start(log: Path, *arguments: str) -> ServerProcess:
     port = free_port()
     command = [
         sys.executable,
-        str(LAUNCHER),
+        "-m",
+        "stream.cli",
         *arguments,
         "--host",
         "127.0.0.1",
