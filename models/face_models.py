@@ -143,6 +143,9 @@ QUICK: Sequence[float] = (1, 1.6)
 """How a `FaceDetector` looks for someone before a webcam: faces from a twelfth of the view."""
 THOROUGH: Sequence[float] = (1, 2, 4, 8)
 """How it looks for someone in a given picture: faces from a sixtieth of the view."""
+FAR: Sequence[float] = (16,)
+"""How it looks on when nobody was found: faces from a hundred-and-twentieth of the view, in about
+two seconds. Smaller ones than that, in pictures of dozens of megapixels, are not found."""
 
 
 class FaceDetector:
@@ -174,30 +177,36 @@ class FaceDetector:
             np.float32,
         )  # [896, 2]
 
-    def __call__(self, picture: Picture, divisors: Sequence[float] = QUICK) -> list[Face]:
-        """Find faces, best first. Some may be no faces: `FaceMesh` tells.
-
-        The search goes on to smaller faces until every face of half the size of the largest would
-        have been found.
+    def levels(
+        self, picture: Picture, divisors: Sequence[float]
+    ) -> Iterator[tuple[float, list[Face]]]:
+        """Search tiles of one size after another, and tell what is found in each size.
 
         Args:
             picture: [H, W, 3]
-            divisors: sides of the tiles to try, as divisors of the picture's longer side, the
-                largest tile first; 1 is the picture as a whole.
+            divisors: sides of the tiles, as divisors of the picture's longer side, the largest tile
+                first; 1 is the picture as a whole. Tiles smaller than the network's view are left
+                out.
+
+        Yields:
+            Side of the smallest face that this level finds reliably, pixels; the faces found.
         """
         height, width = picture.shape[:2]
-        found: list[Face] = []
+        # Resizing dozens of megapixels for every tile takes longer than the networks.
+        shrink = max(1, int(max(height, width) / (2 * DETECTOR_SIZE * max(divisors))))
+        seen = _shrunk(picture, shrink)
         for divisor in divisors:
             side = max(height, width) / divisor
             if divisor > 1 and side < DETECTOR_SIZE:
                 break
+            found: list[Face] = []
             for x, y in _tiles(width, height, side):
-                found += self._look(picture, x, y, side)
-            found = _distinct(found, self.OVERLAP, self.INSIDE)
-            largest = max((face.size for face in found), default=0.0)
-            if self.SMALLEST * side <= 0.5 * largest:
-                break
-        return found
+                found += self._look(seen, x / shrink, y / shrink, side / shrink)
+            yield self.SMALLEST * side, [_enlarged(face, shrink) for face in found]
+
+    def distinct(self, faces: list[Face]) -> list[Face]:
+        """One box for each face, best first."""
+        return _distinct(faces, self.OVERLAP, self.INSIDE)
 
     def _look(self, picture: Picture, x: float, y: float, side: float) -> list[Face]:
         # Whole pixels will do for a search, and a plain resize is far quicker than a warp. The
@@ -229,6 +238,19 @@ class FaceDetector:
                 )
             )
         return faces
+
+
+def _shrunk(picture: Picture, factor: int) -> Picture:
+    """Every square of `factor` pixels becomes one; what is left over at the far edges is lost."""
+    if factor == 1:
+        return picture
+    height, width = (max(1, length // factor) for length in picture.shape[:2])
+    whole = picture[: height * factor, : width * factor]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _enlarged(face: Face, factor: int) -> Face:
+    return Face(face.score, face.centre * factor, face.size * factor, face.keypoints * factor)
 
 
 def _tiles(width: int, height: int, side: float) -> Iterator[tuple[float, float]]:

@@ -45,7 +45,11 @@ class Limits:
 
 
 LIVE = Limits(12, 18, 15, 32, 0.08, 0.22, 0.25, 0.10, 0.015, 0.30, 0.26, 0.12)
+"""For a camera's frame: a better one can be had by asking."""
 STILL = Limits(25, 28, 40, 24, 0.30, 0.08, 0.60, 0.04, 0.0, 0.12, 0.0, 0.0)
+"""For a given picture: only what makes an avatar impossible. A black-and-white portrait of a person
+is taken, and so is one with closed eyes: the zeros leave these checks out, so that `grey` and
+`eyes_closed` are said of frames only. A plain grey picture shows nobody: that is `no_face`."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class FrameCheck:
         code: "ok", or the first thing that is wrong: no_face, two_faces, too_small, off_frame,
             turned_left, turned_right (the way to turn), chin_up, chin_down (the way to move it),
             tilted, dark, bright, flat, grey, blurred, eyes_closed; for a given picture turned
-            stands for all that is about the pose.
+            stands for all that is about the pose, and grey and eyes_closed are no faults.
         reason: one or two sentences that say what is wrong and what to do; empty when fit.
         yaw: degrees, > 0 when the caller has turned to their own right; see `HeadPose`. 0 without
             a face, as all that follows.

@@ -21,6 +21,7 @@ from torch import Tensor
 from models.camera import NOMINAL_DISTANCE, focal_pixels
 from models.errors import PortraitError
 from models.face_models import (
+    FAR,
     QUICK,
     THOROUGH,
     Affine,
@@ -41,6 +42,8 @@ SIZE = 256
 """Side of a portrait, pixels."""
 SECOND_FACE = 0.5
 """A face of this part of the largest face's size counts as a second person."""
+MOST_FACES = 6
+"""Boxes of the detector that are looked at closer, the best ones."""
 EYES = np.array([0.0, -0.034, -0.0705])
 """Middle between the eyes in head space, metres, as the face mesh sees it."""
 SHAPE_DOUBT = 0.5
@@ -137,6 +140,8 @@ class PortraitFinder:
         self, picture: Picture, strict: bool
     ) -> tuple[FrameCheck, Mesh | None, HeadPose | None]:
         faces = self._faces(picture, QUICK if strict else THOROUGH)
+        if not faces and not strict:  # so that a small face is called small, not absent
+            faces = self._faces(picture, FAR)
         if not faces:
             return judge(picture, [], None, None, None, strict), None, None
         mesh = self._mesh.refine(picture, faces[0][1])
@@ -145,9 +150,31 @@ class PortraitFinder:
         return judge(picture, [f for f, _ in faces], mesh, pose, crop, strict), mesh, pose
 
     def _faces(self, picture: Picture, divisors: Sequence[float]) -> list[tuple[Face, Mesh]]:
-        """Faces that count, largest first; what the mesh does not take for a face is left out."""
+        """Faces that count, largest first.
+
+        The search goes on to smaller faces until every face of half the size of the largest would
+        have been found.
+        """
+        boxes: list[Face] = []
         found: list[tuple[Face, Mesh]] = []
-        for face in self._detector(picture, divisors)[:6]:
+        meshed = False
+        for smallest, faces in self._detector.levels(picture, divisors):
+            boxes, meshed = self._detector.distinct(boxes + faces), False
+            if smallest <= SECOND_FACE * _largest(boxes):
+                # Large patterns that look like a face must not hide a small face.
+                found, meshed = self._meshed(picture, boxes), True
+                boxes = [face for face, _ in found]
+                if smallest <= SECOND_FACE * _largest(boxes):
+                    break
+        if not meshed:
+            found = self._meshed(picture, boxes)
+        found.sort(key=lambda pair: -pair[0].size)
+        return [pair for pair in found if pair[0].size >= SECOND_FACE * found[0][0].size]
+
+    def _meshed(self, picture: Picture, boxes: list[Face]) -> list[tuple[Face, Mesh]]:
+        """What the mesh takes for faces too."""
+        found: list[tuple[Face, Mesh]] = []
+        for face in boxes[:MOST_FACES]:
             mesh = self._mesh.first(picture, face)
             if mesh.presence < FaceMesh.PRESENCE:
                 continue
@@ -155,8 +182,7 @@ class PortraitFinder:
             # A box that is far off can slide to a face that has been found already.
             if all(np.abs(middle - m.points[:, :2].mean(0)).max() > 0.3 * f.size for f, m in found):
                 found.append((face, mesh))
-        found.sort(key=lambda pair: -pair[0].size)
-        return [pair for pair in found if pair[0].size >= SECOND_FACE * found[0][0].size]
+        return found
 
     def _intrinsics(self, picture: Picture) -> Affine:
         height, width = picture.shape[:2]
@@ -178,6 +204,10 @@ class PortraitFinder:
         )
         turn = upright @ look_at(middle)
         return np.asarray(virtual @ turn @ np.linalg.inv(self._intrinsics(picture)))
+
+
+def _largest(faces: list[Face]) -> float:
+    return max((face.size for face in faces), default=0.0)
 
 
 def _head_from_camera(roll: float) -> Tensor:

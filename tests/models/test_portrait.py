@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from skimage.data import coffee
 
 from models.errors import PortraitError
 from models.face_models import mapped
@@ -246,6 +247,27 @@ def test_a_small_face_in_a_large_picture_is_found(finder: PortraitFinder) -> Non
     result = finder.portrait(on_canvas((1500, 900, 330), width=2400, height=1600), strict=False)
     assert result.check.eye_distance == pytest.approx(41, abs=4)
     assert result.mask[0, 90:170, 100:156].min() > 0.9
+
+
+@pytest.mark.parametrize(("pixels", "code"), [(40, "too_small"), (60, "ok")])
+def test_a_small_face_is_not_called_absent(finder: PortraitFinder, pixels: int, code: str) -> None:
+    """Nor where patterns that the detector takes for larger faces surround it."""
+    size = round(340 * pixels / 107.5)  # the face is 107.5 pixels tall in the bust of 340
+    bust = cv2.resize(portrait()[:340, 60:400], (size, size), interpolation=cv2.INTER_AREA)
+    picture = cv2.resize(coffee(), (4000, 3000))
+    picture[1000 : 1000 + size, 2000 : 2000 + size] = bust
+    check = finder.check(picture, strict=False)
+    assert check.code == code
+    assert check.box is not None and check.box[3] == pytest.approx(pixels, rel=0.15)
+
+
+def test_a_face_in_a_huge_picture_is_found_where_it_is(finder: PortraitFinder) -> None:
+    """The search looks at a smaller picture; what is measured is measured in the whole one."""
+    small = finder.check(on_canvas((100, 100, 200), width=800, height=600), strict=False)
+    huge = cv2.resize(on_canvas((100, 100, 200), width=800, height=600), (8000, 6000))
+    check = finder.check(huge, strict=False)
+    assert check.fit and check.box is not None and small.box is not None
+    assert np.array(check.box) / 10 == pytest.approx(np.array(small.box), abs=3)
 
 
 def test_the_same_picture_gives_the_same_portrait_from_two_threads(
