@@ -1,12 +1,19 @@
 """Pictures from files: JPEG, PNG and WebP, with words for everything that such a file can be.
 
 OpenCV decodes what is left of a damaged file without a word, and a small file can hold a picture of
-gigabytes. So the file's own structure is read first, by a few lines per format.
+gigabytes. So the file's own structure is read first, by a few lines per format. The libraries below
+OpenCV do say what they find, but only on standard error: there it is overheard.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import struct
+import tempfile
+import threading
+import zlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -22,6 +29,20 @@ MAX_SIDE = 16_384
 MAX_BYTES = 128 * 1024 * 1024
 BACKDROP = 0.5
 """Grey, 0..1, behind a picture's transparent parts."""
+
+_SAID = re.compile(
+    rb"^(?:libpng |Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS|"
+    rb"Unknown Adobe color|Warning: unknown JFIF|\[ ?[A-Z]+:\d+@)[^\n]*\n?",
+    re.MULTILINE,
+)
+"""Lines of libpng, of libjpeg, and of OpenCV's own log."""
+_DAMAGE = re.compile(
+    rb"libpng error|Premature end of JPEG|Inconsistent progression|Corrupt JPEG data: "
+    rb"(?!bad ICC|\d{1,2} extraneous bytes before marker 0xd9)"
+)
+"""What of this means that the picture is not whole. Colour profiles are not used, and some cameras
+pad the data by a few bytes before the end mark."""
+_overhearing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,8 @@ def load_picture(path: str | PathLike[str]) -> NDArray[np.uint8]:
     Raises:
         PortraitError: the file is missing, unreadable, empty, damaged, too large or no picture.
     """
+    if not os.fspath(path):
+        raise PortraitError("The picture's name is empty. Give the path of a picture.")
     path = Path(path)
     try:
         if path.is_dir():
@@ -96,6 +119,39 @@ def decode_picture(data: bytes, name: str = "The picture") -> NDArray[np.uint8]:
 
 
 def _decode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
+    """The decoded picture; None when it is damaged."""
+    with _overhearing:
+        decoded, said = _overheard(data, flags)
+    return None if decoded is None or _DAMAGE.search(said) else decoded
+
+
+def _overheard(data: bytes, flags: int) -> tuple[NDArray[np.uint8] | None, bytes]:
+    """Decode, and keep from the user what libpng and libjpeg write to standard error meanwhile.
+
+    They leave no other way to learn of damage. Standard error belongs to the whole process, so what
+    others write in these milliseconds is handed on afterwards.
+    """
+    try:
+        heard, real = tempfile.TemporaryFile(), os.dup(2)
+    except OSError:  # no folder for temporary files, or no standard error
+        return _imdecode(data, flags), b""
+    with heard:
+        os.dup2(heard.fileno(), 2)
+        try:
+            decoded = _imdecode(data, flags)
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+        heard.seek(0)
+        said = heard.read()
+    others = _SAID.sub(b"", said)
+    if others:
+        with contextlib.suppress(OSError):  # a full disk is no reason to refuse a picture
+            os.write(2, others)
+    return decoded, said
+
+
+def _imdecode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -148,21 +204,26 @@ def _jpeg(data: bytes) -> _Header | None:
 
 
 def _png(data: bytes) -> _Header | None:
-    """Walk the chunks of a PNG to its last one."""
+    """Walk the chunks of a PNG to its last one, and check their sums."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return None
     width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
-    alpha = colour in (4, 6)
+    alpha, pixels, intact = colour in (4, 6), False, True
+    view = memoryview(data)
     at = 8
-    while True:
-        if at + 12 > len(data):
-            return _Header(width, height, whole=False, alpha=alpha)
+    while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
         kind = data[at + 4 : at + 8]
+        end = at + 8 + length
+        if end + 4 > len(data):
+            break
+        intact = intact and zlib.crc32(view[at + 4 : end]) == struct.unpack_from(">I", data, end)[0]
         if kind == b"IEND":
-            return _Header(width, height, whole=True, alpha=alpha)
+            return _Header(width, height, whole=pixels and intact, alpha=alpha)
         alpha = alpha or kind == b"tRNS"
-        at += 12 + length
+        pixels = pixels or kind == b"IDAT"
+        at = end + 4
+    return _Header(width, height, whole=False, alpha=alpha)
 
 
 def _webp(data: bytes) -> _Header | None:

@@ -44,6 +44,16 @@ def jpeg(picture: Picture) -> bytes:
     return data.tobytes()
 
 
+def overwritten(data: bytes, at: int, wrong: bytes) -> bytes:
+    return data[:at] + wrong + data[at + len(wrong) :]
+
+
+def png(picture: Picture) -> bytes:
+    done, data = cv2.imencode(".png", picture[:, :, ::-1])
+    assert done
+    return data.tobytes()
+
+
 def small_face(person: Picture) -> Picture:
     """The same person, 40 pixels tall, before a grey wall."""
     face = person[0:240, 110:350]
@@ -70,6 +80,16 @@ CASES: dict[str, tuple[str, Callable[[Picture], bytes], str]] = {
     "a text file": ("text.jpg", lambda _: b"Dear Sir or Madam,\n", "a text file"),
     "an empty file": ("empty.jpg", lambda _: b"", "is empty"),
     "half a JPEG": ("half.jpg", lambda p: jpeg(p)[:20_000], "damaged or cut off"),
+    "a JPEG with a hole": (
+        "hole.jpg",
+        lambda p: overwritten(jpeg(p), 40_000, bytes(range(250)) * 16),
+        "damaged or cut off",
+    ),
+    "a PNG with a wrong byte": (
+        "byte.png",
+        lambda p: overwritten(png(p), 200_000, b"visavis"),
+        "damaged or cut off",
+    ),
     "the start of a JPEG": ("start.jpg", lambda p: jpeg(p)[:30], "damaged or cut off"),
 }
 
@@ -85,12 +105,12 @@ def check_refused(capsys: pytest.CaptureFixture[str], folder: Path, words: str) 
 @pytest.mark.usefixtures("loaded")
 @pytest.mark.parametrize("case", CASES)
 def test_refused_in_one_line(
-    case: str, person: Picture, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    case: str, person: Picture, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     name, make, words = CASES[case]
     (tmp_path / name).write_bytes(make(person))
     assert cli.main(["render", str(tmp_path / name), "-o", str(tmp_path / "out.png")]) == 2
-    check_refused(capsys, tmp_path, words)
+    check_refused(capfd, tmp_path, words)  # of the whole process: native libraries write too
 
 
 @pytest.mark.usefixtures("loaded")

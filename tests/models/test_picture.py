@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models import picture
 from models.errors import PortraitError
 from models.picture import decode_picture, load_picture
 
@@ -117,6 +118,61 @@ def test_a_truncated_file_is_called_damaged(kind: str, part: float) -> None:
     fails(data[: max(16, int(len(data) * part))], "damaged or cut off")
 
 
+def noisy(kind: str, **options: object) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
+    return encoded(Image.fromarray(noise), kind, **options)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG"])
+@pytest.mark.parametrize("filling", [b"\0", b"\xff", b"\x55", None])
+def test_an_overwritten_jpeg_is_called_damaged(
+    kind: str, filling: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = noisy("JPEG", quality=90, progressive=kind != "JPEG")
+    middle = len(data) // 2
+    random = np.random.default_rng(1).bytes(4000)
+    fails(
+        data[:middle] + (4000 * filling if filling else random) + data[middle + 4000 :], "damaged"
+    )
+    assert capfd.readouterr() == ("", "")  # libjpeg says it too, but not to the user
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
+def test_one_wrong_byte_in_a_png_is_called_damaged(
+    part: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(noisy("PNG"))
+    data[int(part * len(data))] ^= 1
+    fails(bytes(data), "damaged")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_png_without_pixels_is_called_damaged(capfd: pytest.CaptureFixture[str]) -> None:
+    data = noisy("PNG")
+    fails(data[:33] + data[-12:], "damaged")  # its head and its end
+    fails(png_of_size(64, 64), "damaged")  # whole by its sums, but too little for its size
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_few_bytes_of_padding_are_no_damage(capfd: pytest.CaptureFixture[str]) -> None:
+    """Some cameras write them; libjpeg warns, but has decoded everything."""
+    data = encoded(Image.fromarray(scene()), "JPEG", quality=95)
+    padded = decode_picture(data[:-2] + b"\0\0\0" + data[-2:])
+    assert (padded == decode_picture(data)).all()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_others_write_to_standard_error_meanwhile_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def decode(data: bytes, flags: int) -> None:
+        os.write(2, b"libpng error: bad\nsomebody else's line\nlibpng warning: worse\n")
+
+    monkeypatch.setattr(picture, "_imdecode", decode)
+    fails(encoded(Image.fromarray(scene()), "PNG"), "damaged")
+    assert capfd.readouterr() == ("", "somebody else's line\n")
+
+
 def test_a_progressive_jpeg_cut_between_its_scans_is_called_damaged() -> None:
     data = encoded(Image.fromarray(scene()), "JPEG", progressive=True)
     second_scan = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
@@ -174,6 +230,8 @@ def test_a_huge_jpeg_and_webp_are_refused_by_their_headers() -> None:
 def test_paths_that_are_no_picture(tmp_path: Path) -> None:
     with pytest.raises(PortraitError, match="does not exist"):
         load_picture(tmp_path / "none.png")
+    with pytest.raises(PortraitError, match="name is empty"):
+        load_picture("")
     with pytest.raises(PortraitError, match="is a folder"):
         load_picture(tmp_path)
     with pytest.raises(PortraitError, match="a[?]b.png does not exist"):
