@@ -1,24 +1,25 @@
 """The command `visavis`.
 
 Exit codes: 0 done; 1 `doctor` found that no call can be served; 2 something the user can mend (one
-line on standard error); 130 interrupted.
+line on standard error); 130 interrupted; 129 and 143 hung up on and terminated.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from models.errors import VisavisError
 from models.viewpoint import Viewpoint
-from stream.command_line import make_parser
+from stream.command_line import make_parser, with_numbers_joined
 
 if TYPE_CHECKING:
     from stream.offline import EngineChoice
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 NOT_READY = 1
 USER_ERROR = 2
 INTERRUPTED = 130
-TERMINATED = 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,24 +37,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         arguments = sys.argv[1:]
+    _mend_streams()
     try:
         with _terminating():
-            options = make_parser().parse_args(arguments)
-            code = COMMANDS[options.command](options)
-            sys.stdout.flush()
-            return code
-    except VisavisError as error:
-        if "--json" in arguments:
-            print(json.dumps({"error": {"code": error.code, "reason": error.reason}}))
-        print(f"visavis: {error.reason}", file=sys.stderr)
-        return USER_ERROR
+            return _run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output (head, less) has seen enough. Python would complain once more
-        # when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output (head, less) has seen enough.
+        _give_up(sys.stdout)
         return INTERRUPTED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        try:
+            options = make_parser().parse_args(list(with_numbers_joined(arguments)))
+            return COMMANDS[options.command](options)
+        except VisavisError as error:
+            if "--json" in arguments:
+                _print(json.dumps({"error": {"code": error.code, "reason": error.reason}}))
+            _warn(error.reason)
+            return USER_ERROR
+        finally:
+            _flush()  # what --help and --version printed, too
+    except UnusableOutput as error:
+        _warn(error.reason)
+        return USER_ERROR
+
+
+class UnusableOutput(VisavisError):
+    """Standard output cannot be written to."""
+
+    default_code = "bad_output"
+
+
+def _mend_streams() -> None:
+    """Let a command do its work whatever its standard streams are.
+
+    Closed ones lead to nowhere; letters that an encoding lacks are written as escapes.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # the next file opened would take its place, and be written to
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    # Python has None for streams that were closed when it started.
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _print(text: str) -> None:
+    _flush(text + "\n")
+
+
+def _flush(text: str = "") -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _give_up(sys.stdout)
+        reason = (error.strerror or str(error)).lower()
+        raise UnusableOutput(
+            f"Cannot write to standard output: {reason}. Send it elsewhere."
+        ) from error
+
+
+def _warn(text: str) -> None:
+    try:
+        print(f"visavis: {text}", file=sys.stderr, flush=True)
+    except OSError:  # there is nobody left to tell
+        _give_up(sys.stderr)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Send what a stream still holds to nowhere: Python would fail once more when it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 @contextlib.contextmanager
@@ -62,17 +128,21 @@ def _terminating() -> Iterator[None]:
     """Let a termination unwind the stack, so that no half-written file stays."""
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(TERMINATED)
+        raise SystemExit(128 + number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: signals are somebody else's
-        yield
-        return
+    before: dict[signal.Signals, Any] = {}
+    for name in ("SIGTERM", "SIGHUP"):  # the latter when the terminal is closed
+        number = getattr(signal, name, None)
+        # nohup has hang-ups ignored, and that is to stay so.
+        if number is None or signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
+            before[number] = signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -94,16 +164,15 @@ def _render(options: argparse.Namespace) -> int:
     from stream.offline import render
 
     viewpoint = Viewpoint(options.yaw, options.pitch, options.zoom, options.roll)
-    for name in ("yaw", "pitch", "zoom"):
-        asked, used = getattr(options, name), getattr(viewpoint, name)
-        if asked != used:
-            print(
-                f"visavis: {name} {asked:g} is beyond the limit; {used:g} is used.", file=sys.stderr
-            )
     result = render(
         options.portrait, options.output, viewpoint, not options.raw, _engine_choice(options)
     )
-    return _report(options, result)
+    code = _report(options, result)
+    for name in ("yaw", "pitch", "zoom"):
+        asked, used = getattr(options, name), getattr(viewpoint, name)
+        if asked != used:
+            _warn(f"{name} {asked:g} is beyond the limit; {used:g} is used.")
+    return code
 
 
 def _orbit(options: argparse.Namespace) -> int:
@@ -132,7 +201,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from stream.doctor import examine
 
     findings = examine(options.port)
-    print(json.dumps(findings.as_dict()) if options.json else findings.in_words())
+    _print(json.dumps(findings.as_dict()) if options.json else findings.in_words())
     return 0 if findings.ready else NOT_READY
 
 
@@ -140,7 +209,7 @@ def _bench(options: argparse.Namespace) -> int:
     from stream.bench import measure
 
     result = measure(_engine_choice(options), options.receivers, options.seconds)
-    print(json.dumps(result.as_dict()) if options.json else result.in_words())
+    _print(json.dumps(result.as_dict()) if options.json else result.in_words())
     return 0
 
 
@@ -162,7 +231,7 @@ def _engine_choice(options: argparse.Namespace) -> EngineChoice:
 
 
 def _report(options: argparse.Namespace, result: Mapping[str, object]) -> int:
-    print(json.dumps(result) if options.json else result["output"])
+    _print(json.dumps(result) if options.json else str(result["output"]))
     return 0
 
 

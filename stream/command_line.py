@@ -5,15 +5,30 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from models.errors import VisavisError
 from models.viewpoint import PITCH_LIMIT, YAW_LIMIT, ZOOM_LIMITS
 from stream.settings import SIZES, IceServer
 
 PORTRAIT_HELP = 'a picture with one frontal face, or "demo" for the built-in person'
+
+
+NUMBERS = (
+    "--fps",
+    "--pitch",
+    "--port",
+    "--receivers",
+    "--roll",
+    "--seconds",
+    "--size",
+    "--yaw",
+    "--yaw-range",
+    "--zoom",
+)
+"""Options that a number follows."""
 
 
 class UsageError(VisavisError):
@@ -23,10 +38,36 @@ class UsageError(VisavisError):
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises `UsageError` where the standard one prints its whole usage and exits."""
+    """Raises `UsageError` where the standard one prints its whole usage and exits, and takes no
+    abbreviations: what they mean changes with every new option."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message.removesuffix('.')}. See: {self.prog} --help")
+
+
+def with_numbers_joined(arguments: Sequence[str]) -> Iterator[str]:
+    """`--yaw -1e1` as `--yaw=-1e1`: argparse takes -10 for a number, but not -1e1, -10. or -inf."""
+    rest = iter(arguments)
+    for argument in rest:
+        following = next(rest, None) if argument in NUMBERS else None
+        if following is None:
+            yield argument
+        elif following.startswith("-") and _is_number(following):
+            yield f"{argument}={following}"
+        else:
+            yield argument
+            yield following
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 if TYPE_CHECKING:
@@ -179,12 +220,18 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, choices=SIZES, default=SIZES[0], help=f"pixels (default: {SIZES[0]})"
     )
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)"
+        "--device", type=_device, choices=("auto", "cpu"), default="auto", help="(default: auto)"
     )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _device(text: str) -> str:
+    if text == "cuda":
+        raise argparse.ArgumentTypeError("there is no engine for GPUs yet; use --device cpu")
+    return text
 
 
 def _within(low: float, high: float) -> Callable[[str], float]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.errors import SetupError
 from models.viewpoint import Viewpoint
 from stream.movie import write_movie
-from stream.output_file import OutputError, output_file
+from stream.output_file import OutputError, output_file, write_error
 from stream.progress import Progress
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class EngineChoice:
     """Which engine a command runs on.
 
     Args:
-        device: "auto", "cpu" or "cuda".
+        device: "auto" or "cpu".
         size: side of the pictures, pixels.
         threads: for each kernel; None lets the engine measure.
     """
@@ -147,14 +147,14 @@ def orbit(
     times = Stopwatch()
     viewpoints = orbit_path(max(2, round(seconds * fps)), yaw_range, pitch)
     with output_file(output, MOVIE_EXTENSIONS, never=portrait) as path:
-        with Progress("reading the portrait", 3 + len(viewpoints)) as progress:
+        with Progress("reading the portrait", 4) as progress:
             with _avatar(portrait, choice, progress, times) as (engine, avatar):
-                progress.step("rendering")
+                progress.step("rendering", len(viewpoints))
                 frames = _frames(engine, avatar, viewpoints, refine)
                 try:
                     write_movie(path, _counted(frames, progress), choice.size, fps)
                 except OSError as error:
-                    raise _write_error(output, error) from error
+                    raise write_error(output, error) from error
                 times.lap("render")
     return {
         "output": output,
@@ -183,7 +183,7 @@ def export(portrait: str, output: str, choice: EngineChoice) -> Result:
                 try:
                     count = engine.save_ply(avatar, path)
                 except OSError as error:
-                    raise _write_error(output, error) from error
+                    raise write_error(output, error) from error
                 times.lap("write")
         written = path.stat().st_size
     return {
@@ -252,15 +252,11 @@ def _counted(
 ) -> Iterator[NDArray[np.uint8]]:
     for frame in frames:
         yield frame
-        progress.step()
+        progress.advance()
 
 
 def _write(path: Path, data: bytes, output: str) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise _write_error(output, error) from error
-
-
-def _write_error(output: str, error: OSError) -> OutputError:
-    return OutputError(f"Cannot write {output}: {(error.strerror or str(error)).lower()}.")
+        raise write_error(output, error) from error

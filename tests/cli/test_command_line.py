@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from stream import cli
-from stream.command_line import make_parser
+from stream.command_line import make_parser, with_numbers_joined
 
 COMMANDS = ("serve", "demo", "render", "orbit", "export", "doctor", "bench")
 
@@ -58,6 +59,14 @@ def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixtur
         (["render", "me.jpg", "-o", "out.png", "--yaw", "nan"], "yaw must be a finite number"),
         (["render", "me.jpg", "-o", "out.png", "--zoom", "inf"], "zoom must be a finite number"),
         (["render", "me.jpg", "-o", "out.png", "--size", "300"], "--size: invalid choice: 300"),
+        (["render", "me.jpg", "-o", "out.png", "--yaw", "-inf"], "yaw must be a finite number"),
+        (["render", "me.jpg", "-o", "out.png", "--js"], "unrecognized arguments: --js"),
+        (["render", "me.jpg", "-o", ""], "name is empty"),
+        (["render", "", "-o", "out.png"], "name is empty"),
+        (["render", "me.jpg", "-o", "out.png", "--device", "cuda"], "no engine for GPUs yet"),
+        (["serve", "--device", "cuda"], "no engine for GPUs yet"),
+        (["render", "me.jpg", "-o", "out.png", "--yaw", "99"], "me.jpg does not exist"),
+        (["orbit", "me.jpg", "-o", "out.mp4", "--yaw-range", "-1e1"], "number from 0 to 60"),
         (["orbit", "me.jpg", "-o", "out.mp4", "--fps", "0"], "whole number from 1 to 60"),
         (["orbit", "me.jpg", "-o", "out.mp4", "--seconds", "nan"], "number from 0.1 to 120"),
         (["orbit", "me.jpg", "-o", "out.mp4", "--yaw-range", "90"], "number from 0 to 60"),
@@ -69,13 +78,37 @@ def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixtur
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     assert cli.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("visavis: ") and err.count("\n") == 1
     assert words in err
+
+
+@pytest.mark.parametrize("text", ["-10", "-1e1", "-10.", "-1E+1"])
+def test_negative_numbers(text: str) -> None:
+    arguments = ["render", "me.jpg", "-o", "-5", "--yaw", text, "--raw"]
+    options = make_parser().parse_args(list(with_numbers_joined(arguments)))
+    assert (options.yaw, options.output, options.raw) == (-10, "-5", True)
+
+
+def test_the_last_option_may_lack_its_number() -> None:
+    assert list(with_numbers_joined(["render", "--yaw"])) == ["render", "--yaw"]
+    assert list(with_numbers_joined(["--yaw", "--pitch", "-1"])) == ["--yaw", "--pitch", "-1"]
+
+
+def test_only_devices_that_work_are_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["render", "--help"])
+    out = capsys.readouterr().out
+    assert "--device {auto,cpu}" in out and "cuda" not in out
 
 
 def test_json_tells_errors_to_programs_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,9 @@ def test_a_link_keeps_pointing_where_it_did(tmp_path: Path) -> None:
         ("folder.png", "is a folder"),
         ("portrait.png", "is the portrait itself"),
         ("link.png", "is the portrait itself"),
-        (f"{'x' * 300}.png", "file name too long"),
+        (f"{'x' * 300}.png", "file name too long. Choose a shorter name"),
+        ("loop.png", "leads to itself"),
+        ("dangling.png", r"The folder .*/away does not exist"),
     ],
 )
 def test_refused_before_the_work(tmp_path: Path, name: str, words: str) -> None:
@@ -66,12 +68,20 @@ def test_refused_before_the_work(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "portrait.png").write_bytes(b"")
     (tmp_path / "link.png").symlink_to("portrait.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "dangling.png").symlink_to("away/out.png")
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(OutputError, match=words) as caught:
         with output_file(tmp_path / name, PNG, never=tmp_path / "portrait.png"):
             pytest.fail("the work began")
     assert "\n" not in caught.value.reason
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_name_that_is_empty() -> None:
+    with pytest.raises(OutputError, match="name is empty. Give one with .png"):
+        with output_file("", PNG):
+            pytest.fail("the work began")
 
 
 def test_a_place_nobody_may_write_to() -> None:
