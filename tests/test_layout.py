@@ -179,5 +179,6 @@ def test_constraints_are_what_the_tests_ran_with() -> None:
     assert differing == []
 
 
-def test_the_command_is_declared() -> None:
-    assert project()["scripts"] == {"visavis": "stream.cli:main"}
+def test_the_commands_are_declared() -> None:
+    scripts = {"visavis": "stream.cli:main", "visavis-train": "training.cli:main"}
+    assert project()["scripts"] == scripts
