@@ -2,7 +2,7 @@
 
 import { cameraPossible, listCameras, openCamera } from "./camera.js";
 import { Session } from "./session.js";
-import { cameraWords, serverWords, watchers } from "./words.js";
+import { cameraWords, otherCameraWords, serverWords, watchers } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const page = $("caller");
@@ -28,7 +28,12 @@ let stream = null;
 let session = null;
 let state = "camera";
 let fits = 0;
+let kept = false; // the user took back a retake, which the server knows nothing of
+let opening = 0; // counts attempts to open a camera: only the newest may change anything
 let facts = { receivers: 0, link: null, rtt: null };
+
+/** Whether an avatar stands, which receivers see whatever becomes of the camera. */
+const standing = () => Boolean(session && facts.link);
 
 // ---- what the page shows ----
 
@@ -54,8 +59,11 @@ function show(next, words = TEXT[next]) {
   state = next;
   page.dataset.state = next;
   const focused = document.activeElement;
-  for (const part of document.querySelectorAll("[data-show]")) part.hidden = !part.dataset.show.split(" ").includes(next);
-  $("hangup").textContent = next === "live" || facts.link ? "Hang up" : "Cancel";
+  const names = standing() ? [next, `${next}-again`] : [next]; // "framing-again": framing of a retake
+  for (const part of document.querySelectorAll("[data-show]")) {
+    part.hidden = !part.dataset.show.split(" ").some((name) => names.includes(name));
+  }
+  $("hangup").textContent = standing() ? "Hang up" : "Cancel";
   if (words) say(...words);
   // The pressed button is gone: without this, keyboard and screen reader would fall back to the top of the page.
   if (focused && focused !== document.body && !focused.checkVisibility?.()) $("headline").focus({ preventScroll: true });
@@ -66,35 +74,52 @@ function show(next, words = TEXT[next]) {
 async function startCamera(deviceId) {
   if (!cameraPossible()) return show("camera-error", Object.values(cameraWords("insecure")));
   if (!session) show("camera");
+  $("other").hidden = true;
+  const mine = ++opening;
+  let fresh;
   try {
-    const fresh = await openCamera(deviceId);
-    stream?.getTracks().forEach((track) => track.stop());
-    stream = fresh;
+    fresh = await openCamera(deviceId);
   } catch (error) {
+    if (mine !== opening) return;
+    if (stream) return keepCamera(error);
     if (deviceId && error.name === "OverconstrainedError") return startCamera(); // that camera is gone: take any
     return cameraFailed(error);
   }
+  if (mine !== opening) return fresh.getTracks().forEach((track) => track.stop());
+  stream?.getTracks().forEach((track) => track.stop());
+  stream = fresh;
   const [track] = stream.getVideoTracks();
-  track.addEventListener("ended", () => cameraFailed({ name: "NotFoundError" }));
+  track.addEventListener("ended", () => stream === fresh && cameraFailed({ name: "NotFoundError" }));
   preview.srcObject = stream;
   preview.parentElement.classList.add("on");
   await fillDevices(track.getSettings().deviceId);
-  if (session) await session.pc.getSenders().find((sender) => sender.track?.kind === "video")?.replaceTrack(track);
-  else show("ready");
+  if (!session) show("ready");
+  else if (state !== "live") await sendPictures(FRAMING_FPS);
 }
 
 function stopCamera() {
+  opening += 1;
   stream?.getTracks().forEach((track) => track.stop());
   stream = null;
   preview.srcObject = null;
   preview.parentElement.classList.remove("on");
 }
 
+/** The camera that was chosen does not start: the one before goes on. */
+async function keepCamera(error) {
+  $("other").textContent = otherCameraWords(error);
+  $("other").hidden = false;
+  if (!session) show("ready");
+  await fillDevices(stream.getVideoTracks()[0].getSettings().deviceId);
+}
+
 function cameraFailed(error) {
+  const again = standing();
   stopCamera();
-  if (session && state === "live") return; // the avatar stands on its own
+  const { title, detail } = cameraWords(error);
+  if (again) return backToLive(`${title} Your avatar stays as it is; Retake looks for the camera again.`);
   endCall();
-  show("camera-error", Object.values(cameraWords(error)));
+  show("camera-error", [title, detail]);
 }
 
 async function fillDevices(current) {
@@ -106,6 +131,8 @@ async function fillDevices(current) {
 
 async function startCall() {
   fits = 0;
+  kept = false;
+  $("other").hidden = true;
   facts = { receivers: 0, link: null, rtt: null };
   show("connecting");
   const mine = new Session("/whip", (pc) => {
@@ -135,7 +162,6 @@ async function startCall() {
 
 function onMessage(message) {
   if (message.type === "framing") onFraming(message);
-  else if (message.type === "building") show("building");
   else if (message.type === "live") onLive(message);
   else if (message.type === "receivers") onReceivers(message.count);
   else if (message.type === "ended") onLost(message.reason);
@@ -169,8 +195,9 @@ function onLive({ link }) {
   $("look").href = facts.link;
   $("share").hidden = !navigator.share;
   $("local").hidden = !/^(localhost|127\.|\[::1\])/.test(location.hostname);
-  slowDown(LIVE_FPS);
-  show("live", ["You are live.", watchers(facts.receivers)]);
+  sendPictures(LIVE_FPS);
+  show("live", ["You are live.", kept ? "The new portrait had been taken already. Retake takes another." : watchers(facts.receivers)]);
+  kept = false;
 }
 
 function onReceivers(count) {
@@ -196,12 +223,27 @@ function endCall() {
   preview.parentElement.classList.remove("fit");
 }
 
-async function slowDown(maxFramerate) {
-  const sender = session?.pc.getSenders().find(({ track }) => track?.kind === "video");
-  const parameters = sender?.getParameters();
-  if (!parameters?.encodings?.length) return;
-  parameters.encodings[0].maxFramerate = maxFramerate;
-  await sender.setParameters(parameters).catch(() => {});
+/** How many camera pictures per second the server gets; 0 holds the camera back. */
+async function sendPictures(perSecond) {
+  const sender = session?.pc.getTransceivers()[0]?.sender;
+  if (!sender) return;
+  try {
+    await sender.replaceTrack(perSecond && stream ? stream.getVideoTracks()[0] : null);
+    const parameters = sender.getParameters();
+    if (!perSecond || !parameters.encodings?.length) return;
+    parameters.encodings[0].maxFramerate = perSecond;
+    await sender.setParameters(parameters);
+  } catch {
+    // the call has ended meanwhile, or the browser takes no wishes
+  }
+}
+
+/** Ends a retake before its portrait is taken: without pictures the server cannot finish it. */
+function backToLive(detail) {
+  kept = kept || state !== "live";
+  sendPictures(0);
+  preview.parentElement.classList.remove("fit");
+  show("live", ["You are live.", detail]);
 }
 
 // ---- what the user does ----
@@ -219,13 +261,18 @@ $("hangup").addEventListener("click", () => {
 
 $("restart").addEventListener("click", () => (stream ? startCall() : startCamera()));
 
-$("retake").addEventListener("click", () => {
-  if (!stream) return say("You are live.", "The camera is gone: connect it again to take a new portrait.");
+$("retake").addEventListener("click", async () => {
+  if (!stream) await startCamera(); // it was lost: it may be back
+  if (!stream || state !== "live") return;
   fits = 0;
-  slowDown(FRAMING_FPS);
+  kept = false;
+  $("other").hidden = true;
+  sendPictures(FRAMING_FPS);
   session.send({ type: "retake" });
   show("framing", ["A new portrait.", TEXT.framing[1]]);
 });
+
+$("keep").addEventListener("click", () => backToLive(watchers(facts.receivers)));
 
 $("copy").addEventListener("click", async () => {
   const label = $("copy").querySelector("span");

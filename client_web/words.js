@@ -36,6 +36,18 @@ export function cameraWords(error) {
   }
 }
 
+/** Why the camera that the user chose is not the one in use, as a sentence; the one before goes on. */
+export function otherCameraWords(error) {
+  const reason = {
+    NotAllowedError: "is blocked",
+    NotFoundError: "is gone",
+    OverconstrainedError: "is gone",
+    NotReadableError: "is in use by another program",
+    AbortError: "does not answer",
+  };
+  return `That camera ${reason[error?.name] ?? "did not start"}. The one before stays on.`;
+}
+
 /** A SignallingError as {title, detail}. */
 export function serverWords(error) {
   if (error?.status === 0) {

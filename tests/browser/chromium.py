@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,10 @@ from playwright.sync_api import (
     Route,
     sync_playwright,
 )
+
+WIDE = {"width": 1280, "height": 800}
+Open = Callable[..., Page]
+"""Opens an empty page; takes the options of a browser context."""
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING = (
