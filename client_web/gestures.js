@@ -18,6 +18,7 @@ const HOLD_MS = 260; // a key pressed for longer keeps moving
  * @param motion ViewpointMotion
  * @param side function returning the picture's side in CSS pixels
  * @param touched called after every movement of the user
+ * @returns a function that turns back to the front, as the gestures for it do
  */
 export function listenToGestures(stage, motion, side, touched) {
   const fingers = new Map(); // pointerId -> {x, y}
@@ -81,7 +82,7 @@ export function listenToGestures(stage, motion, side, touched) {
   const onTap = ({ clientX: x, clientY: y, timeStamp: at }) => {
     if (tap && at - tap.at < DOUBLE_TAP_MS && Math.hypot(x - tap.x, y - tap.y) < DOUBLE_TAP_PX) {
       tap = null;
-      motion.reset(performance.now());
+      reset();
     } else {
       tap = { x, y, at };
     }
@@ -89,7 +90,7 @@ export function listenToGestures(stage, motion, side, touched) {
 
   stage.addEventListener("dblclick", (event) => {
     event.preventDefault();
-    motion.reset(performance.now());
+    reset();
     touched();
   });
 
@@ -105,32 +106,43 @@ export function listenToGestures(stage, motion, side, touched) {
     { passive: false },
   );
 
+  // Keys are told apart by `code`, their place: with Shift up in between, "+" goes down and "=" comes up.
   const timers = new Map();
   addEventListener("keydown", (event) => {
+    if (event.key === "Meta") return releaseAll(); // macOS keeps the keyups of what is held together with it
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const move = KEYS[event.key];
     if (move) {
       event.preventDefault();
-      if (event.repeat || timers.has(event.key)) return;
+      if (event.repeat) return;
+      const name = nameOf(event);
+      release(name); // held still: its keyup was lost
       motion.step(...move);
       timers.set(
-        event.key,
-        setTimeout(() => motion.hold(event.key, ...move), HOLD_MS),
+        name,
+        setTimeout(() => motion.hold(name, ...move), HOLD_MS),
       );
     } else if (!event.repeat && ["r", "R", "Home", "0"].includes(event.key)) {
-      motion.reset(performance.now());
+      reset();
     } else {
       return;
     }
     touched();
   });
 
-  const release = (key) => {
-    clearTimeout(timers.get(key));
-    timers.delete(key);
-    motion.letGo(key);
+  const nameOf = ({ code, key }) => code || key; // on-screen keyboards know no places
+  const release = (name) => {
+    clearTimeout(timers.get(name));
+    timers.delete(name);
+    motion.letGo(name);
   };
-  addEventListener("keyup", (event) => release(event.key));
+  const releaseAll = () => [...timers.keys()].forEach(release);
+  const reset = () => {
+    releaseAll();
+    motion.reset(performance.now());
+  };
+  addEventListener("keyup", (event) => release(nameOf(event)));
   // The keyup of a key held while the window loses focus never comes.
-  addEventListener("blur", () => [...timers.keys()].forEach(release));
+  addEventListener("blur", releaseAll);
+  return reset;
 }

@@ -1,5 +1,6 @@
 // The receiver's page: connects to a call, shows it, and sends where the user looks from.
 
+import { listenToFigures } from "./figures.js";
 import { listenToGestures } from "./gestures.js";
 import { FrameRate, MotionToPhoton } from "./latency.js";
 import { ask, preferH264, Session } from "./session.js";
@@ -17,6 +18,7 @@ const FIRST_PICTURE_MS = 15_000;
 const REPEAT_MS = [150, 600]; // the channel may lose the last viewpoint of a movement, so it is said again
 const HINT_MS = 7000;
 const CALM_MS = 3500;
+const STATS_MS = 1500; // the server sends its figures about once a second
 
 const reduced = matchMedia("(prefers-reduced-motion: reduce)");
 const motion = new ViewpointMotion({ still: reduced.matches });
@@ -30,6 +32,7 @@ let attempt = 0;
 let timer = null;
 let connectedAt = 0;
 let refined = true;
+let refinedAt = -Infinity;
 let facts = { rtt: null, bitrate: null, server: null };
 
 // ---- state and words ----
@@ -137,9 +140,14 @@ function prepare(pc) {
 
 function onMessage(message) {
   if (message.type === "frame") photons.frame(message.rtp, message.seq);
-  else if (message.type === "stats") facts.server = message;
+  else if (message.type === "stats") onStats(message);
   else if (message.type === "ended") onEnded(message.reason);
   else if (message.type === "error") console.info(`Visavis: ${message.reason}`);
+}
+
+function onStats(message) {
+  facts.server = message;
+  sayRaw();
 }
 
 function onEnded(reason) {
@@ -263,19 +271,21 @@ function wake() {
 for (const kind of ["pointermove", "pointerdown", "keydown"]) addEventListener(kind, wake, { passive: true });
 wake();
 
-listenToGestures($("stage"), motion, () => video.clientHeight || 512, () => hintTimer !== null && setTimeout(hideHint, 900));
+const reset = listenToGestures($("stage"), motion, () => video.clientHeight || 512, () => hintTimer !== null && setTimeout(hideHint, 900));
 
 function setRefined(on) {
   refined = on;
+  refinedAt = performance.now();
   session?.send({ type: "refine", on });
   $("refine").setAttribute("aria-pressed", String(on));
   $("refine-word").textContent = on ? "Refined" : "Raw";
+  sayRaw();
 }
 
-function setFigures(on) {
-  $("panel").hidden = !on;
-  $("figures").setAttribute("aria-pressed", String(on));
-  if (on) drawFigures();
+/** The button says what was asked for, and below it when the server sends something else. */
+function sayRaw() {
+  const outdated = performance.now() - refinedAt < STATS_MS; // said of pictures before the change
+  $("refine-now").hidden = !refined || outdated || facts.server?.refined !== false;
 }
 
 function toggleFull() {
@@ -283,12 +293,10 @@ function toggleFull() {
   else page.requestFullscreen?.().catch(() => {});
 }
 
-const toggleFigures = () => setFigures($("panel").hidden);
 const toggleRefined = () => setRefined(!refined);
 
-$("reset").addEventListener("click", () => motion.reset(performance.now()));
+$("reset").addEventListener("click", reset);
 $("refine").addEventListener("click", toggleRefined);
-$("figures").addEventListener("click", toggleFigures);
 $("full").addEventListener("click", toggleFull);
 $("full").hidden = !document.fullscreenEnabled;
 $("again").addEventListener("click", () => {
@@ -302,8 +310,6 @@ addEventListener("keydown", (event) => {
   const action = { s: toggleFigures, d: toggleRefined, f: toggleFull }[event.key.toLowerCase()];
   if (action && !$("tools").hidden) action();
 });
-
-const ms = (value) => (value === null || value === undefined ? "-" : `${value.toFixed(0)} ms`);
 
 function stats() {
   return {
@@ -323,19 +329,7 @@ function stats() {
   };
 }
 
-function drawFigures() {
-  const now = stats();
-  const { p50, p95 } = now.motionToPhoton;
-  const { server } = now;
-  const look = !refined ? "raw" : server?.refined === false ? "raw for speed" : "refined";
-  $("resolution").textContent = now.width ? `${now.width} × ${now.height}, ${look}` : "-";
-  $("fps").textContent = now.fps === null ? "-" : now.fps.toFixed(1);
-  $("bitrate").textContent = now.bitrate === null ? "-" : `${(now.bitrate / 1e6).toFixed(2)} Mbit/s`;
-  $("rtt").textContent = ms(now.rtt);
-  $("photon").textContent = p50 === null ? "move to measure" : `${p50.toFixed(0)} ms, p95 ${p95.toFixed(0)} ms`;
-  $("stages").textContent = server ? `${[server.raster_ms, server.refine_ms, server.encode_ms].map((v) => v?.toFixed(1) ?? "-").join(" · ")} ms` : "-";
-  $("angles").textContent = `${now.view.yaw.toFixed(0)}°, ${now.view.pitch.toFixed(0)}°, ×${now.view.zoom.toFixed(2)}`;
-}
+const toggleFigures = listenToFigures(stats);
 
 let bytes = null; // {count, at} of the last reading
 
@@ -349,8 +343,6 @@ setInterval(async () => {
     if (before && bytes.count >= before.count) facts.bitrate = ((bytes.count - before.count) * 8000) / (bytes.at - before.at);
   }
 }, 1000);
-
-setInterval(() => $("panel").hidden || drawFigures(), 250);
 
 addEventListener("pagehide", () => session?.close());
 addEventListener("pageshow", (event) => event.persisted && connect()); // back from the history: connect anew

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from tests.browser import fake_camera, server_process
-from tests.browser.chromium import open_browser
+from tests.browser.chromium import WIDE, Open, Watch, open_browser
 
 SCREENSHOTS = "VISAVIS_SCREENSHOTS"
 """Environment variable: the folder for screenshots; out/browser of the project by default."""
@@ -57,3 +58,25 @@ def screenshots() -> Path:
     folder = Path(os.environ.get(SCREENSHOTS) or default)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """What the pages of `open_page` do besides what they should."""
+    return Watch()
+
+
+@pytest.fixture
+def open_page(browser: Browser, watch: Watch) -> Iterator[Open]:
+    """Opens an empty page in a context of its own; nothing may be asked of other addresses."""
+    contexts = []
+
+    def open_page(**options: Any) -> Page:
+        context = browser.new_context(**{"viewport": WIDE, **options})
+        contexts.append(watch.context(context))
+        return context.new_page()
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert watch.foreign == []

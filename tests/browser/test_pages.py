@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Route, expect
 
-from tests.browser.chromium import Watch
+from tests.browser.chromium import Open, Watch
 from tests.browser.receiver_page import ReceiverPage, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
-WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture
-def watch() -> Watch:
-    return Watch()
-
-
-@pytest.fixture
-def open_page(browser: Browser, watch: Watch) -> Iterator[Open]:
-    """Opens an empty page in a context of its own; nothing may be asked of other addresses."""
-    contexts = []
-
-    def open_page(**options: Any) -> Page:
-        context = browser.new_context(**{"viewport": WIDE, **options})
-        contexts.append(watch.context(context))
-        return context.new_page()
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert watch.foreign == []
 
 
 def problem(status: int, detail: str, **headers: str) -> Callable[[Route], None]:
@@ -164,8 +139,6 @@ def test_view_by_keys_alone(open_page: Open, server: str, watch: Watch) -> None:
     receiver.reset()
 
     receiver.press("s")
-    expect(page.locator("#panel")).to_be_visible()
-    receiver.press("s")
     expect(page.locator("#panel")).to_be_hidden()
     receiver.press("d")
     expect(page.locator("#refine")).to_have_attribute("aria-pressed", "false")
@@ -175,6 +148,52 @@ def test_view_by_keys_alone(open_page: Open, server: str, watch: Watch) -> None:
         page.keyboard.press("Tab")
         expect(page.get_by_role("button", name=name)).to_be_focused()
     assert watch.errors == []
+
+
+def test_plus_ends_when_shift_comes_up_first(open_page: Open, server: str) -> None:
+    """ "+" goes down, "=" comes up: it is one key."""
+    page = open_page()
+    receiver = ReceiverPage(page, f"{server}/c/demo")
+    keys = page.keyboard
+    for key in ("Shift", "Equal"):
+        keys.down(key)
+    for key in ("Shift", "Equal"):
+        keys.up(key)
+    page.wait_for_timeout(500)  # a key held for so long would have moved on
+    receiver.settle()
+    assert receiver.view()[2] == pytest.approx(1.12, abs=0.001)
+    receiver.press("-")
+    receiver.settle()
+    assert receiver.view()[2] == pytest.approx(1, abs=0.001)
+
+    keys.down("Equal")  # held, and turned back meanwhile
+    until(page, "visavis.stats().view.zoom > 1.3")
+    receiver.reset()
+    page.wait_for_timeout(500)
+    assert receiver.view() == (0, 0, 1)
+    keys.up("Equal")
+    receiver.press("+")
+    receiver.settle()
+    assert receiver.view()[2] == pytest.approx(1.12, abs=0.001)
+
+
+def test_keys_end_when_their_keyup_is_lost(open_page: Open, server: str) -> None:
+    """macOS sends no keyup of a key held together with Meta."""
+    page = open_page()
+    receiver = ReceiverPage(page, f"{server}/c/demo")
+    page.keyboard.down("ArrowRight")
+    until(page, "visavis.stats().view.yaw > 5")
+    page.evaluate('dispatchEvent(new KeyboardEvent("keydown", { key: "Meta", metaKey: true }))')
+    receiver.settle()
+    yaw = receiver.view()[0]
+    assert yaw < 60
+    page.wait_for_timeout(300)
+    assert receiver.view()[0] == yaw
+    for kind in ("keydown", "keyup"):  # pressed anew: one step
+        key = '{ key: "ArrowRight", code: "ArrowRight" }'
+        page.evaluate(f'dispatchEvent(new KeyboardEvent("{kind}", {key}))')
+    receiver.settle()
+    assert receiver.view()[0] == pytest.approx(min(60, yaw + 3), abs=0.01)
 
 
 def test_reduced_motion_is_respected(open_page: Open, server: str) -> None:
