@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.face_models import FaceDetector, FaceMesh
+from models.face_models import QUICK, FaceDetector, FaceMesh
 
 Picture = NDArray[np.uint8]
 
@@ -58,8 +58,9 @@ class FaceReader:
         Raises:
             AssertionError: there is not exactly one face.
         """
+        _, found = next(self._detector.levels(picture, QUICK))  # the person fills the picture
         # Only the mesh tells whether what the detector found is a face.
-        meshes = [self._mesh.first(picture, face) for face in self._detector(picture)]
+        meshes = [self._mesh.first(picture, face) for face in self._detector.distinct(found)]
         meshes = [mesh for mesh in meshes if mesh.presence > FaceMesh.PRESENCE]
         assert len(meshes) == 1, f"{len(meshes)} faces in the picture"
         mesh = self._mesh.refine(picture, meshes[0])
