@@ -6,6 +6,7 @@ any number of threads.
 
 from __future__ import annotations
 
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -68,11 +69,26 @@ def degraded_mask(alpha: Tensor, rng: Generator) -> Tensor:
 
 
 def camera_picture(picture: Tensor, rng: Generator) -> Tensor:
-    """Blur and sensor noise of a camera. [B, 3, H, W], 0..1"""
+    """Blur, sensor noise and compression of a camera. [B, 3, H, W], 0..1"""
     size = picture.shape[-1]
     if float(torch.rand((), generator=rng)) < 0.25:
         small = max(8, int(size * (0.4 + 0.5 * float(torch.rand((), generator=rng)))))
         picture = F.interpolate(picture, size=(small, small), mode="bilinear", antialias=True)
         picture = F.interpolate(picture, size=(size, size), mode="bilinear")
     level = 0.03 * torch.rand(len(picture), 1, 1, 1, generator=rng)
-    return (picture + level * torch.randn(picture.shape, generator=rng)).clamp(0, 1)
+    picture = (picture + level * torch.randn(picture.shape, generator=rng)).clamp(0, 1)
+    squeezed = torch.rand(len(picture), generator=rng) < 0.35
+    quality = torch.randint(25, 96, (len(picture),), generator=rng)
+    rows = [
+        jpeg(row, int(q)) if small else row
+        for row, q, small in zip(picture, quality, squeezed, strict=True)
+    ]
+    return torch.stack(rows)
+
+
+def jpeg(picture: Tensor, quality: int) -> Tensor:
+    """A picture after JPEG at a quality of 1 to 100. [3, H, W], 0..1"""
+    pixels = (picture.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].copy()
+    return torch.from_numpy(decoded).permute(2, 0, 1).float() / 255

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from training import run
+from training.augment import camera_picture, jpeg
 from training.cli import main
 from training.dataset import CorpusError, People, relative_cameras
 from training.export import averaged
@@ -102,6 +103,24 @@ def test_detail_elsewhere_is_better_than_none() -> None:
     other, blurred = torch.rand(1, 1, 64, 64), F.avg_pool2d(texture, 7, 1, 3)
     assert (other - texture).abs().mean() > (blurred - texture).abs().mean()
     assert detail_error(other, texture) < 0.2 * detail_error(blurred, texture)
+
+
+def test_jpeg_keeps_colours_and_loses_detail_with_quality() -> None:
+    axis = torch.linspace(0, 1, 64)
+    picture = torch.stack(
+        [axis.expand(64, 64), axis[:, None].expand(64, 64), 0.3 * axis + 0.2 * axis[:, None]]
+    )
+    fine, coarse = (float((jpeg(picture, q) - picture).abs().mean()) for q in (95, 25))
+    assert fine < 0.01 < 5 * coarse
+    assert fine < coarse < 0.1
+
+
+def test_camera_pictures_depend_on_their_generator_alone() -> None:
+    picture = torch.rand(4, 3, 64, 64)
+    one, two, other = (
+        camera_picture(picture, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, two) and not torch.equal(one, other)
 
 
 def test_draws_depend_on_step_and_worker_alone() -> None:
