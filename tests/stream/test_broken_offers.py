@@ -70,5 +70,6 @@ async def test_damaged_offers(start: Start, kind: str, caplog: pytest.LogCapture
     assert server.calls[slug].receivers == {}
     await traces.gone()
     gc.collect()  # errors of tasks that nobody waited for are logged when the tasks go
-    wrong = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    assert wrong == []
+    said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    # asyncio's debug mode notes every step of a task that takes long, as some do on a busy machine.
+    assert [text for text in said if not text.startswith("Executing <")] == []

