@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--people", type=Path, required=True, help="folder in the test layout")
     parser.add_argument("--lifter", type=Path, help="weights; default: those that ship")
     parser.add_argument("--refiner", type=Path, help="weights; default: those that ship")
-    parser.add_argument("--levels", type=float, nargs="*", default=[0.0, 0.3], help="of noise")
+    parser.add_argument("--levels", type=float, nargs="*", default=[0.0, 0.2, 0.5], help="of noise")
     parser.add_argument("--limit", type=int, default=0, help="people at most; 0: all")
     parser.add_argument("--json", type=Path, help="write the rows, and every score, here")
     parser.add_argument("--sheet", type=Path, help="picture of truth, raw and refined to write")

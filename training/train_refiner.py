@@ -242,7 +242,7 @@ def run(chosen: argparse.Namespace) -> None:
     def measure() -> dict[str, float]:
         assert held_out is not None
         average.copy_to(smooth)
-        return evaluate(Networks(lifter, smooth, 0.3), held_out, 8)
+        return evaluate(Networks(lifter, smooth, 0.2), held_out, 8)
 
     parts = {
         "network": network,
