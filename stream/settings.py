@@ -43,7 +43,7 @@ class Settings:
         host: address to listen on for HTTP.
         port: TCP port to listen on; 0 takes a free one.
         size: edge of the square picture in pixels.
-        device: "auto", "cpu" or "cuda", for the engine.
+        device: "auto" or "cpu", for the engine.
         ice_servers: STUN and TURN servers; none by default, so that nothing leaves the network.
         media_addresses: addresses that media is offered on. "auto": those of the network, and
             127.0.0.1 as well where `host` is a loopback address or there is no network. "loopback":
