@@ -161,8 +161,8 @@ def to_gaussians(
     size = image.shape[-1]
     distance = distance.view(-1, 1, 1, 1)
     tan = math.tan(HALF_FOV)
-    half, halved = F.avg_pool2d(image, 2), F.avg_pool2d(layers.front, 2)
-    front, picture = (layers.front, image) if stride == 1 else (halved, half)
+    half = F.avg_pool2d(image, 2)
+    front, picture = (layers.front, image) if stride == 1 else (F.avg_pool2d(layers.front, 2), half)
     rays = pixel_grid(size // stride, image) * tan
     step = 2 * tan * stride / size
     depth = distance + 0.08 * front[:, :1]
@@ -170,7 +170,7 @@ def to_gaussians(
     groups = [_layer(front, depth, offset, rays, step, picture, scale=0.45, color=0.3)]
 
     rays = pixel_grid(size // 2, image) * tan
-    seen = (distance + 0.08 * halved[:, :1]).detach()
+    seen = (distance + 0.08 * F.avg_pool2d(layers.front[:, :1], 2)).detach()
     behind = seen + 0.01 + 0.05 * F.softplus(layers.back[:, :1])
     offset = torch.tanh(0.5 * layers.back[:, 1:3]) * 0.06
     groups.append(

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cuda_kernels.splat import splat
 from models.lifter import CHANNELS, Layers, LiftedGaussians, Lifter, to_gaussians
 from models.refiner import Refiner, refine, relative_depth
-from training.dataset import People, Views, intrinsics, relative_cameras
+from training.dataset import People, Views
+from training.lifted_views import splat_lifted
 
 GREY = 0.5
 
@@ -105,20 +105,9 @@ class Networks:
 
 def splatted(person: LiftedPerson, cameras: Tensor) -> Tensor:
     """The plain splat, channels as `splat`'s. [V, 6, S, S]"""
-    relative = relative_cameras(person.camera, cameras[None])
     size = person.portrait.shape[-1]
-    result: Tensor = splat(
-        person.gaussians.means,
-        person.gaussians.axes,
-        person.gaussians.opacities,
-        person.gaussians.colors,
-        relative,
-        intrinsics(size, relative.shape[:2]),
-        size,
-        size,
-        threads=torch.get_num_threads(),
-    )[0]
-    return result
+    threads = torch.get_num_threads()
+    return splat_lifted(person.gaussians, person.camera, cameras[None], size, threads)[0]
 
 
 def unrefined(raw: Tensor) -> Prediction:

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cuda_kernels.splat import splat
 from models.lifter import HALF_FOV, Layers, LiftedGaussians, Lifter, to_gaussians
 from models.weights import load_lifter
 from training.augment import camera_picture, degraded_mask, random_background, random_colors
-from training.dataset import People, Views, intrinsics, relative_cameras
+from training.dataset import People, Views
 from training.evaluate import evaluate
+from training.lifted_views import splat_lifted
 from training.losses import gradient_l1, luma, ssim
 from training.predictions import Networks
 from training.run import Average, Workers, add_options, cosine, generators, train
@@ -194,22 +194,12 @@ def part_loss(
         front, back = network(sample.image, sample.mask, sample.given)
     layers = Layers(front.float(), back.float())
     gaussians = to_gaussians(layers, sample.image, sample.views.distance[:, 0], stride)
-    cameras = sample.views.world_to_camera
-    cameras = relative_cameras(cameras[:, 0], cameras[:, 1:])
     truth = sample.views.rgba[:, 1:]
     if stride == 2:
         truth = F.avg_pool2d(truth.flatten(0, 1), 2).unflatten(0, truth.shape[:2])
     size = truth.shape[-1]
-    splatted = splat(
-        gaussians.means,
-        gaussians.axes,
-        gaussians.opacities,
-        gaussians.colors,
-        cameras,
-        intrinsics(size, cameras.shape[:2]),
-        size,
-        size,
-    )
+    cameras = sample.views.world_to_camera
+    splatted = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], size)
     backdrop = torch.rand(len(truth), 1, 3, 1, 1, generator=noise)
     depth_weight = 0.1 * max(0.1, 1 - 2 * progress)
     return loss(splatted, truth, layers, gaussians, sample, backdrop, depth_weight, stride)

@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cuda_kernels.splat import splat
 from models.lifter import Layers, Lifter, to_gaussians
 from models.refiner import Refiner, refine, relative_depth
 from models.weights import load_lifter, load_refiner
-from training.dataset import People, intrinsics, relative_cameras
+from training.dataset import People
 from training.evaluate import evaluate
+from training.lifted_views import splat_lifted
 from training.losses import charbonnier, detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
 from training.run import Average, Workers, add_options, cosine, generators, train
@@ -84,19 +84,8 @@ def prepare(
         front, back = mistaken(front, back, generator)
     distance = sample.views.distance
     gaussians = to_gaussians(Layers(front, back), sample.image, distance[:, 0])
-    cameras = sample.views.world_to_camera
-    cameras = relative_cameras(cameras[:, 0], cameras[:, 1:])
-    size = sample.image.shape[-1]
-    render = splat(
-        gaussians.means,
-        gaussians.axes,
-        gaussians.opacities,
-        gaussians.colors,
-        cameras,
-        intrinsics(size, cameras.shape[:2]),
-        size,
-        size,
-    )
+    cameras, size = sample.views.world_to_camera, sample.image.shape[-1]
+    render = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], size)
     render = relative_depth(render, distance[:, 1:]).flatten(0, 1)
     count = len(render)
     level = HIGHEST_LEVEL * torch.rand(count, 1, 1, 1, generator=generator)
