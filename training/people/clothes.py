@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.people.facekit import vertex_normals
-from training.people.mesh import Mesh, grid_triangles, tube
+from training.people.mesh import Mesh, cloth, tube
 from training.people.skin import Skin
 
 F32 = NDArray[np.float32]
@@ -91,16 +90,9 @@ def sample_clothes(skin: Skin, rng: np.random.Generator) -> Clothes:
     positions = torso.ring(np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False).astype(np.float32))
     if not bare:
         positions = _fold(positions, rng)
-    positions = positions.reshape(-1, 3)
-    triangles = grid_triangles(ROWS, COLUMNS)
-    normals = _outward(positions, vertex_normals(positions, triangles))
-    # The seam column is drawn mirrored rather than doubled: it lies under an arm.
-    u = np.tile(np.arange(COLUMNS) / COLUMNS, ROWS)
-    v = np.repeat((np.arange(ROWS) + 0.5) / ROWS, COLUMNS)
-    uv = np.stack([u, v], 1).astype(np.float32)
-    meshes = [
-        Mesh(positions, normals, uv, triangles, np.clip(texture, 0, 1).astype(np.float32), 0.05)
-    ]
+    # The seam lies under an arm.
+    texture = np.clip(texture, 0, 1).astype(np.float32)
+    meshes = [cloth(positions, texture, 0.05, inside=(0, -20, -3))]
     if not bare and rng.uniform() < 0.75:
         meshes.append(_collar(torso, color, rng))
     return Clothes(torso, meshes, bare, color.astype(np.float32), neckline)
@@ -118,10 +110,6 @@ def _sample_torso(rng: np.random.Generator, top: float) -> Torso:
     close[:3] = 0.72, 0.88, 0.97
     width, depth = width * close, depth * close
     return Torso(*(a.astype(np.float32) for a in (y, width, depth, center, 0.02 * t)))
-
-
-def _outward(positions: F32, normals: F32) -> F32:
-    return normals if (normals * (positions - [0, -20, -3])).sum() > 0 else -normals
 
 
 def _fold(positions: F32, rng: np.random.Generator) -> F32:

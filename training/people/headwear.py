@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.people.clothes import Torso
-from training.people.facekit import LANDMARKS, FaceKit, vertex_normals
-from training.people.mesh import Mesh, grid_triangles, joined, tube
+from training.people.facekit import LANDMARKS, FaceKit
+from training.people.mesh import Mesh, cloth, joined, tube
 
 F32 = NDArray[np.float32]
 CENTER = np.array([0.0, 3.0, 0.5], np.float32)
@@ -66,7 +66,9 @@ def sample_headwear(
     slope = (front - back) / 18.0
     rim = (front - 9 * slope, slope)
     dome = _dome(hull, rim, rng.uniform(0.35, 0.7), rng.uniform(0, 2.2), kind == "beanie")
-    meshes = [_cloth(dome, color, rng, ribs=kind == "beanie")]
+    ribs = kind == "beanie"
+    crown = dome if ribs else _creased(dome, rng)
+    meshes = [_cloth(crown, _fabric(color, rng, ribs))]
     if kind == "cap":
         meshes.append(_visor(dome[0], color, rng))
     elif kind == "brimmed":
@@ -114,26 +116,22 @@ def _dome(hull: F32, rim: tuple[float, float], margin: float, peak: float, soft:
     return rings.astype(np.float32)
 
 
-def _cloth(rings: F32, color: F32, rng: np.random.Generator, ribs: bool = False) -> Mesh:
-    rows, columns, _ = rings.shape
-    if not ribs:
-        rings = rings + 0.05 * rng.standard_normal(rings.shape)
-    positions = rings.reshape(-1, 3).astype(np.float32)
-    triangles = grid_triangles(rows, columns)
-    normals = vertex_normals(positions, triangles)
-    if (normals * (positions - CENTER)).sum() < 0:
-        normals = -normals
+def _cloth(rings: F32, texture: F32) -> Mesh:
+    return cloth(rings, texture, 0.04, inside=tuple(CENTER))
+
+
+def _creased(rings: F32, rng: np.random.Generator) -> F32:
+    return (rings + 0.05 * rng.standard_normal(rings.shape)).astype(np.float32)
+
+
+def _fabric(color: F32, rng: np.random.Generator, ribs: bool = False) -> F32:
+    """A texture [64, 256, 3]: plain, striped or ribbed."""
     v, u = np.meshgrid(np.arange(64) / 64, np.arange(256) / 256, indexing="ij")
     pattern = 0.12 * np.cos(2 * np.pi * u * 64) if ribs else 0 * u
     if rng.uniform() < 0.35:
         pattern = pattern + 0.35 * (np.cos(2 * np.pi * v * rng.integers(2, 9)) > rng.uniform(0, 1))
     weave = 0.05 * rng.standard_normal(u.shape)
-    texture = np.clip(color * (1 + pattern + weave)[..., None], 0, 1).astype(np.float32)
-    uv = np.stack(
-        [np.tile(np.arange(columns) / columns, rows), np.repeat((np.arange(rows) + 0.5) / rows,
-         columns)], 1
-    ).astype(np.float32)  # fmt: skip
-    return Mesh(positions, normals, uv, triangles, texture, 0.04)
+    return np.clip(color * (1 + pattern + weave)[..., None], 0, 1).astype(np.float32)
 
 
 def _visor(rim: F32, color: F32, rng: np.random.Generator) -> Mesh:
@@ -161,7 +159,8 @@ def _sheet(
     reachable = steps * width * share[None, :, None]
     rings = rim[None] + outward[None] * reachable
     rings[..., 1] -= (droop * width * steps**1.5 * share[None, :, None])[..., 0]
-    return _cloth(rings.astype(np.float32), color * rng.uniform(0.7, 1.1), rng)
+    shade = color * rng.uniform(0.7, 1.1)
+    return _cloth(_creased(rings, rng), _fabric(shade, rng))
 
 
 def _headscarf(
@@ -204,13 +203,10 @@ def _headscarf(
         ],
         -1,
     )
-    meshes = [_cloth(rings.astype(np.float32), color, rng)]
+    texture = _fabric(color, rng)
     shawl += 0.3 * np.sin(around * rng.integers(6, 11))[None, :, None] * drape[..., None]
     shawl = torso.outside(shawl.reshape(-1, 3), 0.9).reshape(shawl.shape)
-    draped = _cloth(shawl.astype(np.float32), color, np.random.default_rng(0))
-    meshes.append(
-        Mesh(draped.positions, draped.normals, draped.uv, draped.triangles, meshes[0].texture, 0.04)
-    )
+    meshes = [_cloth(_creased(part, rng), texture) for part in (rings, shawl)]
     return Headwear(meshes, hull, (top, 0.0), hides=True)
 
 

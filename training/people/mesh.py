@@ -35,6 +35,23 @@ def grid_triangles(rows: int, columns: int) -> NDArray[np.int64]:
     )
 
 
+def cloth(rings: F32, texture: F32, gloss: float, inside: tuple[float, float, float]) -> Mesh:
+    """Closed rings [R, C, 3] as one surface whose normals point away from `inside` on the whole.
+
+    The seam column is not doubled: there the texture is drawn mirrored.
+    """
+    rows, columns, _ = rings.shape
+    positions = rings.reshape(-1, 3).astype(np.float32)
+    triangles = grid_triangles(rows, columns)
+    normals = vertex_normals(positions, triangles)
+    if (normals * (positions - inside)).sum() <= 0:
+        normals = -normals
+    u = np.tile(np.arange(columns) / columns, rows)
+    v = np.repeat((np.arange(rows) + 0.5) / rows, columns)
+    uv = np.stack([u, v], 1).astype(np.float32)
+    return Mesh(positions, normals, uv, triangles, texture, gloss)
+
+
 def tube(
     path: F32, radius: F32 | float, sides: int, color: F32, gloss: float, closed: bool
 ) -> Mesh:
