@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (error.name or "").partition(".")[0] not in ("moderngl", "tqdm"):
             raise
         return _complain(f"Training needs {error.name}. Run: pip install 'visavis[train]'")
+    except OSError as error:
+        return _complain(str(error) + ". Check the name, the folder and its rights.")
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0

@@ -58,7 +58,7 @@ def write_sheet(path: Path, predictions: dict[str, Predict], people: People, cou
         rows += [torch.cat(list(picture), -1) for picture in pictures]
     sheet = torch.cat(rows, 1).clamp(0, 1).permute(1, 2, 0).numpy()
     if not cv2.imwrite(str(path), (sheet[..., ::-1] * 255).round().astype(np.uint8)):
-        raise SystemExit(f"visavis-train evaluate: cannot write {path}")
+        raise OSError(f"cannot write {path}")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +75,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do what `visavis-train evaluate` asks for."""
+    for path in filter(None, (options.json, options.sheet)):
+        if not path.parent.is_dir():  # said before minutes of work, not after
+            raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
     people = People(options.people)
     lifter, refiner = load_lifter(options.lifter), load_refiner(options.refiner)
     networks = {"raw": Networks(lifter)}

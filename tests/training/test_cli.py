@@ -53,3 +53,13 @@ def test_an_empty_corpus_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert said.startswith("visavis-train: There are no rendered people")
     assert said.count("\n") == 1
+
+
+def test_a_report_without_a_folder_is_one_line_before_the_work(
+    balls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "missing" / "report.json"
+    arguments = f"--people {balls} --limit 1 --levels --json {report}"
+    assert main(["evaluate", *arguments.split()]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("visavis-train: there is no folder") and said.count("\n") == 1
