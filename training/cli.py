@@ -19,6 +19,7 @@ COMMANDS = {
     "lifter": ("training.train_lifter", "train the lifter"),
     "refiner": ("training.train_refiner", "train the refiner on a lifter's renders"),
     "export": ("training.export", "write a checkpoint's weights as the package ships them"),
+    "multiview": ("training.multiview", "bring photographed people with cameras in, to measure on"),
     "evaluate": ("training.evaluate", "measure lifter and refiner on held-out people"),
 }
 """Word: (module with `configure` and `run`, what it does)."""

@@ -3,7 +3,8 @@
 A folder holds shards written by `visavis-train people`, each a folder of three arrays: `rgba.npy`
 uint8 [P, V, 256, 256, 4] (premultiplied), `depth.npy` float16 [P, V, 128, 128] (metres, 0 where
 empty) and `camera.npy` float32 [P, V, 17] (world_to_camera row by row, then the distance to the
-head's origin).
+head's origin). People brought in by `visavis-train multiview` have an 18th number, the focal length
+in picture widths, and no depth (0 everywhere).
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.camera import portrait_camera
+from models.camera import focal_pixels
 from models.errors import VisavisError
+
+FOCAL = focal_pixels(1)
+"""Focal length of the portrait camera, in picture widths."""
 
 
 class CorpusError(VisavisError):
@@ -35,12 +39,20 @@ class Views:
         depth: metres, 0 where empty. [B, V, 1, 128, 128]
         world_to_camera: OpenCV axes, metres. [B, V, 4, 4]
         distance: from the camera to the head's origin along the optical axis, metres. [B, V]
+        focal: of the camera, in picture widths. [B, V]
     """
 
     rgba: Tensor
     depth: Tensor
     world_to_camera: Tensor
     distance: Tensor
+    focal: Tensor
+
+    @property
+    def nominal_distance(self) -> Tensor:
+        """From where the portrait camera sees as much at the head's origin: where a live call
+        takes every camera to be, not knowing better. Metres. [B, V]"""
+        return self.distance * FOCAL / self.focal
 
     def mirrored(self, which: Tensor) -> Views:
         """The same views with the people of the boolean mask `which` [B] seen in a mirror."""
@@ -53,6 +65,7 @@ class Views:
             torch.where(pick, self.depth.flip(-1), self.depth),
             sign * self.world_to_camera * sign.transpose(-1, -2),
             self.distance,
+            self.focal,
         )
 
 
@@ -108,6 +121,7 @@ class People:
             torch.from_numpy(np.stack(depth)).float()[:, :, None],
             cameras[..., :16].unflatten(-1, (4, 4)),
             cameras[..., 16],
+            F.pad(cameras, (0, 1), value=FOCAL)[..., 17],  # theirs, or the portrait camera's
         )
 
 
@@ -124,6 +138,10 @@ def relative_cameras(source: Tensor, target: Tensor) -> Tensor:
     return target @ torch.linalg.inv(source)[:, None]
 
 
-def intrinsics(size: int, batch: tuple[int, ...]) -> Tensor:
-    """K of the 24-degree camera all people are rendered with. [*batch, 3, 3]"""
-    return portrait_camera(size=size).K.expand(*batch, 3, 3)
+def intrinsics(size: int, focal: Tensor) -> Tensor:
+    """K of pictures `size` pixels wide from focal lengths [...] in widths. [..., 3, 3]"""
+    K = focal.new_zeros(*focal.shape, 3, 3)
+    K[..., 0, 0] = K[..., 1, 1] = focal * size
+    K[..., :2, 2] = 0.5 * size
+    K[..., 2, 2] = 1
+    return K

@@ -83,9 +83,10 @@ def run(options: argparse.Namespace) -> None:
     networks = {"raw": Networks(lifter)}
     for level in options.levels:
         networks[f"refined, sigma {level:g}"] = Networks(lifter, refiner, level)
+    depth = mean_depth(people)
     predictions: dict[str, Predict] = {
         "input repeated": input_repeated,
-        "warped with the mean head": warped(mean_depth(people)),
+        **({} if depth is None else {"warped with the mean head": warped(depth)}),
         "raw, no mask given": Networks(lifter, given=False),
         **networks,
     }

@@ -10,7 +10,12 @@ from training.dataset import intrinsics, relative_cameras
 
 
 def splat_lifted(
-    gaussians: LiftedGaussians, source: Tensor, targets: Tensor, size: int, threads: int = 1
+    gaussians: LiftedGaussians,
+    source: Tensor,
+    targets: Tensor,
+    focal: Tensor,
+    size: int,
+    threads: int = 1,
 ) -> Tensor:
     """Views of a batch of people, channels as `splat`'s: colours, uncertainty, depth, alpha.
 
@@ -18,6 +23,7 @@ def splat_lifted(
         gaussians: in the frames of the input cameras.
         source: world_to_camera of the inputs. [B, 4, 4]
         targets: world_to_camera of the views. [B, V, 4, 4]
+        focal: of the views, in picture widths. [B, V]
         size: edge of the pictures, pixels.
         threads: as in `splat`.
 
@@ -31,7 +37,7 @@ def splat_lifted(
         gaussians.opacities,
         gaussians.colors,
         cameras,
-        intrinsics(size, cameras.shape[:2]),
+        intrinsics(size, focal),
         size,
         size,
         threads=threads,

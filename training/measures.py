@@ -50,9 +50,9 @@ def compare(prediction: Prediction, views: Views) -> dict[str, Tensor]:
 
 
 def depth_error(prediction: Prediction, views: Views) -> Tensor:
-    """Mean absolute error in mm over what is solid in both. [V]"""
+    """Mean absolute error in mm over what is solid in both; nan where there is none. [V]"""
     truth = views.rgba[0]
-    if prediction.depth is None:
+    if prediction.depth is None or not views.depth.any():
         return torch.full((len(truth),), torch.nan)
     factor = truth.shape[-1] // views.depth.shape[-1]
     alpha, depth, true_alpha = (
@@ -74,13 +74,16 @@ def score(predict: Predict, people: People, limit: int = 0) -> Scores:
 
 
 def view_names(people: People) -> list[str]:
-    """Names of the views: "input", then yaw and, where it is not 0, pitch in degrees."""
+    """Names of the views: "input", then yaw and, where it is not 0, pitch in degrees; "#2" is the
+    second view from there."""
     cameras = people.views(np.array([0]), np.arange(people.views_per_person)[None]).world_to_camera
     names = ["input"]
     for camera in cameras[0, 1:].double():
         x, y, z = (-camera[:3, :3].T @ camera[:3, 3]).tolist()
         yaw, pitch = np.degrees([np.arctan2(x, -z), np.arctan2(-y, np.hypot(x, z))]).round()
-        names.append(f"{yaw:.0f}" + (f"/{pitch:.0f}" if pitch else ""))
+        name = f"{yaw:.0f}" + (f"/{pitch:.0f}" if pitch else "")
+        number = sum(other.partition("#")[0] == name for other in names) + 1
+        names.append(f"{name}#{number}" if number > 1 else name)
     return names
 
 

@@ -78,15 +78,16 @@ class Networks:
         shown = mask if self.given else torch.zeros_like(mask)
         with torch.autocast("cpu", torch.bfloat16):
             front, back = self.lifter(image, shown, torch.full((1,), float(self.given)))
-        layers = Layers(front.float(), back.float())
-        gaussians = to_gaussians(layers, image, views.distance[:, 0])
         portrait = torch.cat([image * mask, mask], 1)
-        return LiftedPerson(gaussians, views.world_to_camera[:, 0], portrait)
+        return lifted(Layers(front.float(), back.float()), image, portrait, views)
 
     @torch.no_grad()
-    def see(self, person: LiftedPerson, cameras: Tensor, distances: Tensor) -> Prediction:
-        """Views from world_to_camera `cameras` [V, 4, 4], `distances` [V] off the head's middle."""
-        raw = splatted(person, cameras)
+    def see(
+        self, person: LiftedPerson, cameras: Tensor, distances: Tensor, focal: Tensor
+    ) -> Prediction:
+        """Views from world_to_camera `cameras` [V, 4, 4], `distances` [V] off the head's middle,
+        with focal lengths `focal` [V] in picture widths."""
+        raw = splatted(person, cameras, focal)
         prediction = unrefined(raw)
         if self.refiner is None:
             return prediction
@@ -100,14 +101,29 @@ class Networks:
         return prediction
 
     def __call__(self, views: Views) -> Prediction:
-        return self.see(self.lift(views), views.world_to_camera[0], views.distance[0])
+        person = self.lift(views)
+        return self.see(person, views.world_to_camera[0], views.distance[0], views.focal[0])
 
 
-def splatted(person: LiftedPerson, cameras: Tensor) -> Tensor:
+def lifted(layers: Layers, image: Tensor, portrait: Tensor, views: Views) -> LiftedPerson:
+    """Gaussians from the maps of view 0, as in a call: of the camera nothing is known but where the
+    head is in its picture, so it is taken to be the portrait camera at its nominal distance."""
+    nominal = views.nominal_distance[:, 0]
+    gaussians = to_gaussians(layers, image, nominal)
+    gaussians.means[..., 2] += (views.distance[:, 0] - nominal)[:, None]
+    return LiftedPerson(gaussians, views.world_to_camera[:, 0], portrait)
+
+
+def splatted(person: LiftedPerson, cameras: Tensor, focal: Tensor) -> Tensor:
     """The plain splat, channels as `splat`'s. [V, 6, S, S]"""
-    size = person.portrait.shape[-1]
-    threads = torch.get_num_threads()
-    return splat_lifted(person.gaussians, person.camera, cameras[None], size, threads)[0]
+    return splat_lifted(
+        person.gaussians,
+        person.camera,
+        cameras[None],
+        focal[None],
+        person.portrait.shape[-1],
+        torch.get_num_threads(),
+    )[0]
 
 
 def unrefined(raw: Tensor) -> Prediction:
@@ -120,15 +136,18 @@ def input_repeated(views: Views) -> Prediction:
     return Prediction(views.rgba[0, :1].expand(views.rgba.shape[1], -1, -1, -1))
 
 
-def mean_depth(people: People) -> Tensor:
+def mean_depth(people: People) -> Tensor | None:
     """Depth of the inputs relative to their distance, averaged over people. [1, 1, 128, 128]
 
-    The mean head of the very people that are measured: as good as such a baseline can get.
+    The mean head of the very people that are measured: as good as such a baseline can get. None if
+    their depth is not known.
     """
     total, count = torch.zeros(1, 1, 128, 128), torch.zeros(1, 1, 128, 128)
     for person in range(len(people)):
         views = people.views(np.array([person]), np.zeros((1, 1), np.int64))
         solid = (F.avg_pool2d(views.rgba[:, 0, 3:], 2) > 0.95).float()
+        if not views.depth[:, 0].any():
+            return None
         total += (views.depth[:, 0] - views.distance[:, 0]) * solid
         count += solid
     return total / count.clamp(min=1)
@@ -145,8 +164,7 @@ def warped(depth: Tensor) -> Predict:
         front[:, 5:6] = torch.where(mask > 0.5, 4.0, -6.0)
         back = torch.zeros(1, CHANNELS, size // 2, size // 2)
         back[:, 5] = -6
-        gaussians = to_gaussians(Layers(front, back), image, views.distance[:, 0])
-        person = LiftedPerson(gaussians, views.world_to_camera[:, 0], torch.cat([image, mask], 1))
-        return unrefined(splatted(person, views.world_to_camera[0]))
+        person = lifted(Layers(front, back), image, torch.cat([image, mask], 1), views)
+        return unrefined(splatted(person, views.world_to_camera[0], views.focal[0]))
 
     return predict

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.camera import portrait_camera, viewpoint_camera
 from models.viewpoint import Viewpoint
-from training.dataset import People
+from training.dataset import FOCAL, People
 from training.predictions import Networks, on_grey
 
 STEP = 5.0
@@ -26,12 +26,12 @@ def consistency(networks: Networks, people: People, limit: int = 0) -> float:
     errors = []
     for person in range(min(len(people), limit or len(people))):
         views = people.views(np.array([person]), np.zeros((1, 1), np.int64))
-        lifted, distance = networks.lift(views), float(views.distance[0, 0])
+        lifted, distance = networks.lift(views), float(views.nominal_distance[0, 0])
         for yaw in YAWS:
-            cameras, distances = _cameras([yaw, yaw + STEP], distance)
-            seen = networks.see(lifted, cameras, distances)
+            cameras = _cameras([yaw, yaw + STEP], distance)
+            seen = networks.see(lifted, *cameras)
             assert seen.depth is not None
-            moved, both = warp(seen.rgba, seen.depth, cameras)
+            moved, both = warp(seen.rgba, seen.depth, cameras[0])
             error = ((on_grey(moved) - on_grey(seen.rgba[0])) ** 2).mean(0)[both].mean()
             errors.append(-10 * torch.log10(error.clamp(min=1e-6)))
     return float(torch.stack(errors).mean())
@@ -44,11 +44,11 @@ def jitter(networks: Networks, people: People, limit: int = 0) -> float:
     shakes = []
     for person in range(min(len(people), limit or len(people))):
         views = people.views(np.array([person]), np.zeros((1, 1), np.int64))
-        cameras, distances = _cameras(list(SHAKEN_YAWS), float(views.distance[0, 0]))
+        cameras = _cameras(list(SHAKEN_YAWS), float(views.nominal_distance[0, 0]))
         frames = []
         for _ in range(FRAMES):
             noise = torch.randn(1, 3, *views.rgba.shape[-2:], generator=generator) * SENSOR_NOISE
-            frames.append(networks.see(networks.lift(views, noise), cameras, distances).rgba)
+            frames.append(networks.see(networks.lift(views, noise), *cameras).rgba)
         pictures = torch.stack(frames)
         covered = pictures[:, :, 3].mean(0) > 0.9
         shake = on_grey(pictures).std(0).mean(1) * 255
@@ -56,9 +56,11 @@ def jitter(networks: Networks, people: People, limit: int = 0) -> float:
     return float(torch.stack(shakes).mean())
 
 
-def _cameras(yaws: list[float], distance: float) -> tuple[Tensor, Tensor]:
+def _cameras(yaws: list[float], distance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """world_to_camera [V, 4, 4], distances [V] and focal lengths [V]."""
     cameras = [viewpoint_camera(Viewpoint(yaw=yaw), distance).world_to_camera for yaw in yaws]
-    return torch.stack(cameras), torch.full((len(yaws),), distance)
+    distances = torch.full((len(yaws),), distance)
+    return torch.stack(cameras), distances, torch.full_like(distances, FOCAL)
 
 
 def warp(rgba: Tensor, depth: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:

@@ -199,7 +199,8 @@ def part_loss(
         truth = F.avg_pool2d(truth.flatten(0, 1), 2).unflatten(0, truth.shape[:2])
     size = truth.shape[-1]
     cameras = sample.views.world_to_camera
-    splatted = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], size)
+    focal = sample.views.focal[:, 1:]
+    splatted = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], focal, size)
     backdrop = torch.rand(len(truth), 1, 3, 1, 1, generator=noise)
     depth_weight = 0.1 * max(0.1, 1 - 2 * progress)
     return loss(splatted, truth, layers, gaussians, sample, backdrop, depth_weight, stride)

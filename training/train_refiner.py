@@ -85,7 +85,8 @@ def prepare(
     distance = sample.views.distance
     gaussians = to_gaussians(Layers(front, back), sample.image, distance[:, 0])
     cameras, size = sample.views.world_to_camera, sample.image.shape[-1]
-    render = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], size)
+    focal = sample.views.focal[:, 1:]
+    render = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], focal, size)
     render = relative_depth(render, distance[:, 1:]).flatten(0, 1)
     count = len(render)
     level = HIGHEST_LEVEL * torch.rand(count, 1, 1, 1, generator=generator)

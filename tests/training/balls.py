@@ -19,8 +19,16 @@ def ball(yaw: float, color: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     """
     camera = viewpoint_camera(Viewpoint(yaw=yaw))
     K, pose = camera.K.double().numpy(), camera.world_to_camera.double().numpy()
-    axis = np.arange(256) + 0.5
-    x, y = np.meshgrid((axis - K[0, 2]) / K[0, 0], (axis - K[1, 2]) / K[1, 1])
+    rgba, z = ball_seen_by(K, pose, 256, 256, color)
+    return rgba, z[::2, ::2].astype(np.float16), pose
+
+
+def ball_seen_by(
+    K: np.ndarray, pose: np.ndarray, width: int, height: int, color: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Premultiplied RGBA [H, W, 4] and depth [H, W] from any camera."""
+    across, along = np.arange(width) + 0.5, np.arange(height) + 0.5
+    x, y = np.meshgrid((across - K[0, 2]) / K[0, 0], (along - K[1, 2]) / K[1, 1])
     ray = np.stack([x, y, np.ones_like(x)], -1)
     centre = pose[:3, 3]
     a, b, c = (ray**2).sum(-1), ray @ centre, centre @ centre - RADIUS**2
@@ -31,4 +39,4 @@ def ball(yaw: float, color: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     shade = 0.5 + 0.4 * normal @ LIGHT[:, None] + 0.1 * np.sin(30 * normal[..., 1:2])
     rgb = np.clip(shade * color, 0, 1) * hit[..., None]
     rgba = np.concatenate([rgb, hit[..., None]], -1)
-    return (rgba * 255).round().astype(np.uint8), z[::2, ::2].astype(np.float16), pose
+    return (rgba * 255).round().astype(np.uint8), z
