@@ -101,7 +101,11 @@ class People:
         return int(next(iter(self._shards.values()))[0].shape[1])
 
     def views(self, people: np.ndarray, views: np.ndarray, size: int = 256) -> Views:
-        """Read views `views` [B, V] of people `people` [B], at `size` pixels (256 or a divisor)."""
+        """Read views `views` [B, V] of people `people` [B], at `size` pixels: theirs or a divisor.
+
+        Raises:
+            CorpusError: their pictures are smaller.
+        """
         names = sorted(self._shards)
         rgba, depth, camera = [], [], []
         for person, chosen in zip(people, views, strict=True):
@@ -112,8 +116,14 @@ class People:
             depth.append(np.stack([arrays[1][row, v] for v in chosen]))
             camera.append(np.stack([arrays[2][row, v] for v in chosen]))
         picture = torch.from_numpy(np.stack(rgba)).permute(0, 1, 4, 2, 3).float().div_(255)
-        if size != picture.shape[-1]:
-            factor = picture.shape[-1] // size
+        stored = picture.shape[-1]
+        if size > stored:
+            raise CorpusError(
+                f"Pictures of {size} pixels are wanted, and these people's have {stored}. "
+                "Render them with --layout grid."
+            )
+        if size != stored:
+            factor = stored // size
             picture = F.avg_pool2d(picture.flatten(0, 1), factor).unflatten(0, picture.shape[:2])
         cameras = torch.from_numpy(np.stack(camera)).float()
         return Views(

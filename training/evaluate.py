@@ -49,10 +49,11 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def write_sheet(path: Path, predictions: dict[str, Predict], people: People, count: int) -> None:
-    """A picture with, for each of `count` people, the truth above each prediction."""
+    """A picture with, for each of `count` people, the truth above each prediction, at pitch 0."""
     rows = []
+    level = [index for index, name in enumerate(view_names(people)) if "/" not in name]
     for person in range(min(count, len(people))):
-        views = people.views(np.array([person]), np.arange(people.views_per_person)[None])
+        views = people.views(np.array([person]), np.array([level]))
         pictures = [on_grey(views.rgba[0])]
         pictures += [on_grey(predict(views).rgba) for predict in predictions.values()]
         rows += [torch.cat(list(picture), -1) for picture in pictures]
@@ -67,6 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lifter", type=Path, help="weights; default: those that ship")
     parser.add_argument("--refiner", type=Path, help="weights; default: those that ship")
     parser.add_argument("--levels", type=float, nargs="*", default=[0.0, 0.2, 0.5], help="of noise")
+    parser.add_argument("--size", type=int, choices=[256, 512], default=256, help="of the views")
     parser.add_argument("--limit", type=int, default=0, help="people at most; 0: all")
     parser.add_argument("--json", type=Path, help="write the rows, and every score, here")
     parser.add_argument("--sheet", type=Path, help="picture of truth, raw and refined to write")
@@ -92,7 +94,8 @@ def run(options: argparse.Namespace) -> None:
     }
     names = view_names(people)
     scores: dict[str, Scores] = {
-        label: score(predict, people, options.limit) for label, predict in predictions.items()
+        label: score(predict, people, options.limit, options.size)
+        for label, predict in predictions.items()
     }
     rows = {label: summary(values, names) for label, values in scores.items()}
     print(table(rows), end="\n\n", flush=True)

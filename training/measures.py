@@ -64,11 +64,11 @@ def depth_error(prediction: Prediction, views: Views) -> Tensor:
     return (error * both).sum((1, 2, 3)) / both.sum((1, 2, 3)).clamp(min=1)
 
 
-def score(predict: Predict, people: People, limit: int = 0) -> Scores:
-    """Measure a prediction on all people, or on the first `limit`."""
+def score(predict: Predict, people: People, limit: int = 0, size: int = 256) -> Scores:
+    """Measure a prediction on all people, or on the first `limit`, in pictures of `size` pixels."""
     rows = []
     for person in range(min(len(people), limit or len(people))):
-        views = people.views(np.array([person]), np.arange(people.views_per_person)[None])
+        views = people.views(np.array([person]), np.arange(people.views_per_person)[None], size)
         rows.append(compare(predict(views), views))
     return {name: torch.stack([row[name] for row in rows]).double().numpy() for name in MEASURES}
 
@@ -87,10 +87,23 @@ def view_names(people: People) -> list[str]:
     return names
 
 
+def _groups(names: list[str]) -> dict[str, list[int]]:
+    """Columns of a summary: the views of each yaw, then, if they differ, those of each pitch."""
+    yaws: dict[str, list[int]] = {}
+    pitches: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        yaw, _, pitch = name.partition("/")
+        yaws.setdefault(yaw, []).append(index)
+        if index:
+            pitches.setdefault(f"pitch {pitch or 0}", []).append(index)
+    return yaws | (pitches if len(pitches) > 1 else {})
+
+
 def summary(scores: Scores, names: list[str]) -> dict[str, float]:
-    """PSNR per view, and means over all views but the input; `ci`: half of a 95 % interval of the
-    mean PSNR over people."""
-    result = dict(zip(names, scores["psnr"].mean(0).tolist(), strict=True))
+    """PSNR per yaw (and, where there are several, per pitch), and means over all views but the
+    input; `ci`: half of a 95 % interval of the mean PSNR over people."""
+    per_view = scores["psnr"].mean(0)
+    result = {name: float(per_view[members].mean()) for name, members in _groups(names).items()}
     per_person = scores["psnr"][:, 1:].mean(1)
     result["mean"] = float(per_person.mean())
     if len(per_person) > 1:

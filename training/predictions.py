@@ -20,6 +20,8 @@ from training.dataset import People, Views
 from training.lifted_views import splat_lifted
 
 GREY = 0.5
+LIFTED = 256
+"""Edge of the picture that the lifter sees, pixels; views can be made at other sizes."""
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Networks:
     @torch.no_grad()
     def lift(self, views: Views, sensor_noise: Tensor | None = None) -> LiftedPerson:
         """Lift view 0, with `sensor_noise` [1, 3, S, S] added to its picture."""
-        image, mask = on_grey(views.rgba[:, 0]), views.rgba[:, 0, 3:]
+        image, mask = seen_by_lifter(views)
         if sensor_noise is not None:
             image = (image + sensor_noise).clamp(0, 1)
         shown = mask if self.given else torch.zeros_like(mask)
@@ -83,11 +85,16 @@ class Networks:
 
     @torch.no_grad()
     def see(
-        self, person: LiftedPerson, cameras: Tensor, distances: Tensor, focal: Tensor
+        self,
+        person: LiftedPerson,
+        cameras: Tensor,
+        distances: Tensor,
+        focal: Tensor,
+        size: int = LIFTED,
     ) -> Prediction:
         """Views from world_to_camera `cameras` [V, 4, 4], `distances` [V] off the head's middle,
-        with focal lengths `focal` [V] in picture widths."""
-        raw = splatted(person, cameras, focal)
+        with focal lengths `focal` [V] in picture widths, `size` pixels wide."""
+        raw = splatted(person, cameras, focal, size)
         prediction = unrefined(raw)
         if self.refiner is None:
             return prediction
@@ -101,8 +108,14 @@ class Networks:
         return prediction
 
     def __call__(self, views: Views) -> Prediction:
-        person = self.lift(views)
-        return self.see(person, views.world_to_camera[0], views.distance[0], views.focal[0])
+        cameras = views.world_to_camera[0], views.distance[0], views.focal[0]
+        return self.see(self.lift(views), *cameras, views.rgba.shape[-1])
+
+
+def seen_by_lifter(views: Views) -> tuple[Tensor, Tensor]:
+    """View 0 on grey [1, 3, 256, 256], and its mask [1, 1, 256, 256]."""
+    rgba = F.avg_pool2d(views.rgba[:, 0], views.rgba.shape[-1] // LIFTED)
+    return on_grey(rgba), rgba[:, 3:]
 
 
 def lifted(layers: Layers, image: Tensor, portrait: Tensor, views: Views) -> LiftedPerson:
@@ -114,14 +127,14 @@ def lifted(layers: Layers, image: Tensor, portrait: Tensor, views: Views) -> Lif
     return LiftedPerson(gaussians, views.world_to_camera[:, 0], portrait)
 
 
-def splatted(person: LiftedPerson, cameras: Tensor, focal: Tensor) -> Tensor:
+def splatted(person: LiftedPerson, cameras: Tensor, focal: Tensor, size: int) -> Tensor:
     """The plain splat, channels as `splat`'s. [V, 6, S, S]"""
     return splat_lifted(
         person.gaussians,
         person.camera,
         cameras[None],
         focal[None],
-        person.portrait.shape[-1],
+        size,
         torch.get_num_threads(),
     )[0]
 
@@ -157,7 +170,7 @@ def warped(depth: Tensor) -> Predict:
     """The input as a height field of that `depth` [1, 1, 128, 128], relative to the distance."""
 
     def predict(views: Views) -> Prediction:
-        image, mask = on_grey(views.rgba[:, 0]), views.rgba[:, 0, 3:]
+        image, mask = seen_by_lifter(views)
         size = image.shape[-1]
         front = torch.zeros(1, CHANNELS, size, size)
         front[:, :1] = F.interpolate(depth, size=(size, size), mode="bilinear") / 0.08
@@ -165,6 +178,7 @@ def warped(depth: Tensor) -> Predict:
         back = torch.zeros(1, CHANNELS, size // 2, size // 2)
         back[:, 5] = -6
         person = lifted(Layers(front, back), image, torch.cat([image, mask], 1), views)
-        return unrefined(splatted(person, views.world_to_camera[0], views.focal[0]))
+        cameras = views.world_to_camera[0], views.focal[0]
+        return unrefined(splatted(person, *cameras, views.rgba.shape[-1]))
 
     return predict

@@ -12,15 +12,17 @@ LIGHT = np.array([1.0, 0.0, 0.0])
 RADIUS = 0.1
 
 
-def ball(yaw: float, color: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """RGBA, depth at half size and camera of a ball in the middle of head space.
+def ball(
+    yaw: float, color: np.ndarray, pitch: float = 0.0, size: int = 256
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """RGBA, depth at 128 pixels and camera of a ball in the middle of head space.
 
     The light stands still while the camera moves, so that all views show the same surface.
     """
-    camera = viewpoint_camera(Viewpoint(yaw=yaw))
+    camera = viewpoint_camera(Viewpoint(yaw=yaw, pitch=pitch), size=size)
     K, pose = camera.K.double().numpy(), camera.world_to_camera.double().numpy()
-    rgba, z = ball_seen_by(K, pose, 256, 256, color)
-    return rgba, z[::2, ::2].astype(np.float16), pose
+    rgba, z = ball_seen_by(K, pose, size, size, color)
+    return rgba, z[:: size // 128, :: size // 128].astype(np.float16), pose
 
 
 def ball_seen_by(

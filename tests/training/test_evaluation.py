@@ -9,12 +9,13 @@ import torch
 
 from models.camera import viewpoint_camera
 from models.viewpoint import Viewpoint
+from models.weights import load_lifter, load_refiner
 from tests.training.balls import ball
 from training.cli import main
 from training.dataset import People
 from training.evaluate import evaluate
 from training.measures import score, summary, view_names
-from training.predictions import Prediction, input_repeated, mean_depth, on_grey, warped
+from training.predictions import Networks, Prediction, input_repeated, mean_depth, on_grey, warped
 from training.stability import warp
 
 
@@ -41,6 +42,33 @@ def test_the_truth_scores_perfectly(balls: Path) -> None:
 
 def test_views_are_named_by_their_cameras(balls: Path) -> None:
     assert view_names(People(balls)) == ["input", "-6", "-45", "-30", "-15", "15", "30", "45"]
+
+
+def test_a_summary_has_each_yaw_and_each_pitch(large_balls: Path) -> None:
+    people = People(large_balls)
+    assert view_names(people) == ["input", "-30/-15", "30/-15", "-30", "30"]
+    scores = score(input_repeated, people)
+    measured, views = summary(scores, view_names(people)), scores["psnr"].mean(0)
+    assert measured["-30"] == pytest.approx(views[[1, 3]].mean())
+    assert measured["pitch -15"] == pytest.approx(views[1:3].mean())
+    assert measured["pitch 0"] == pytest.approx(views[3:].mean())
+
+
+def test_views_are_measured_at_512_too(large_balls: Path) -> None:
+    people, networks = People(large_balls), Networks(load_lifter(), load_refiner())
+    views = people.views(np.array([0]), np.arange(5)[None], 512)
+    seen = networks(views)
+    assert seen.rgba.shape == (5, 4, 512, 512) and seen.depth.shape == (5, 512, 512)
+    small, large = (score(networks, people, size=size)["psnr"].mean() for size in (256, 512))
+    assert large == pytest.approx(small, abs=2)
+
+
+def test_pictures_that_are_too_small_are_one_line(
+    balls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--people", str(balls), "--size", "512"]) == 2
+    said = capsys.readouterr().err
+    assert "--layout grid" in said and said.count("\n") == 1
 
 
 def test_the_mean_head_is_better_than_no_head(balls: Path) -> None:

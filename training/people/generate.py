@@ -21,8 +21,8 @@ from training.people.arguments import add_facekit, add_seeds
 from training.people.facekit import FaceKit
 from training.people.person import sample_person
 from training.people.renderer import Renderer
-from training.people.shards import DEPTH, PICTURE, Shard, plan
-from training.people.views import Layout, sample_views
+from training.people.shards import DEPTH, Shard, plan
+from training.people.views import PICTURE, VIEWS, Layout, sample_views
 
 Task = tuple[Shard, int]
 
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_facekit(parser)
     add_seeds(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--layout", choices=["train", "test"], default="train")
+    parser.add_argument("--layout", choices=VIEWS, default="train", help="of the views")
     parser.add_argument("--workers", type=int, default=2, help="processes")
 
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
 def render_person(
     kit: FaceKit, renderer: Renderer, seed: int, layout: Layout
 ) -> dict[str, np.ndarray]:
-    """Render the eight views of one seed: the arrays of a shard without their first axis."""
+    """Render the views of one seed: the arrays of a shard without their first axis."""
     renderer.load(sample_person(kit, seed))
     views = sample_views(layout, np.random.default_rng([seed, 99]))
     rgba, depth = [], []
@@ -68,7 +68,7 @@ def render_person(
 
 def generate(facekit: Path, folder: Path, seeds: range, layout: Layout, workers: int) -> None:
     """Render `seeds` into shards under `folder`; complete shards are kept, others made anew."""
-    shards = plan(folder, seeds)
+    shards = plan(folder, seeds, layout)
     total = sum(len(s.seeds) for s in shards)
     tasks = [(shard, position) for shard in shards for position in range(len(shard.seeds))]
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
@@ -97,7 +97,7 @@ def _start_worker(facekit: Path, layout: Layout) -> None:
     global _renderer, _kit, _layout
     cv2.setNumThreads(1)
     _kit, _layout = FaceKit.load(facekit), layout
-    _renderer = Renderer(_kit, PICTURE)
+    _renderer = Renderer(_kit, PICTURE[layout])
 
 
 def _work(task: Task) -> Task:

@@ -1,9 +1,11 @@
 """Shards: folders of memory-mappable arrays with one hundred people each.
 
-    DIR/shard_00012/rgba.npy    uint8   [100, 8, 256, 256, 4]  premultiplied sRGB, coverage
-                    depth.npy   float16 [100, 8, 128, 128]     metres of camera z, 0 where empty
-                    camera.npy  float32 [100, 8, 17]           world_to_camera row by row, distance
+    DIR/shard_00012/rgba.npy    uint8   [100, V, S, S, 4]     premultiplied sRGB, coverage
+                    depth.npy   float16 [100, V, 128, 128]    metres of camera z, 0 where empty
+                    camera.npy  float32 [100, V, 17]          world_to_camera row by row, distance
                     seeds.npy   int64   [100]
+
+The layout (`training.people.views`) gives the number of views V and the edge S of their pictures.
 
 A shard is written under a temporary name and renamed when it is complete: a folder with the final
 name can be read, by a trainer that started earlier too.
@@ -18,10 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from training.people.views import VIEWS
+from training.people.views import PICTURE, VIEWS, Layout
 
 SHARD_PEOPLE = 100
-PICTURE = 256
 DEPTH = 128
 
 
@@ -31,6 +32,7 @@ class Shard:
 
     folder: Path
     seeds: range
+    layout: Layout = "train"
 
     @property
     def draft(self) -> Path:
@@ -41,11 +43,11 @@ class Shard:
         """Make the draft with empty arrays; an older draft is dropped."""
         shutil.rmtree(self.draft, ignore_errors=True)
         self.draft.mkdir(parents=True)
-        count = len(self.seeds)
+        first = (len(self.seeds), VIEWS[self.layout])
         shapes = {
-            "rgba": ((count, VIEWS, PICTURE, PICTURE, 4), np.uint8),
-            "depth": ((count, VIEWS, DEPTH, DEPTH), np.float16),
-            "camera": ((count, VIEWS, 17), np.float32),
+            "rgba": ((*first, PICTURE[self.layout], PICTURE[self.layout], 4), np.uint8),
+            "depth": ((*first, DEPTH, DEPTH), np.float16),
+            "camera": ((*first, 17), np.float32),
         }
         for name, (shape, dtype) in shapes.items():
             np.lib.format.open_memmap(self.draft / f"{name}.npy", "w+", dtype, shape).flush()
@@ -63,14 +65,14 @@ class Shard:
         self.draft.rename(self.folder)
 
 
-def plan(folder: Path, seeds: range) -> list[Shard]:
+def plan(folder: Path, seeds: range, layout: Layout = "train") -> list[Shard]:
     """Cut `seeds` at multiples of one hundred; a shard that is complete in `folder` is left out."""
     shards = []
     start = seeds.start
     while start < seeds.stop:
         number = start // SHARD_PEOPLE
         stop = min((number + 1) * SHARD_PEOPLE, seeds.stop)
-        shard = Shard(folder / f"shard_{number:05d}", range(start, stop))
+        shard = Shard(folder / f"shard_{number:05d}", range(start, stop), layout)
         if not shard.folder.exists():
             shards.append(shard)
         start = stop

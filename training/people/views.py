@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 FOV_DEGREES = 24.0
-Layout = Literal["train", "test"]
-VIEWS = 8
+Layout = Literal["train", "test", "grid"]
+VIEWS = {"train": 8, "test": 8, "grid": 22}
+PICTURE = {"train": 256, "test": 256, "grid": 512}
+"""Edge of the pictures, pixels."""
 TEST_YAWS = (-45, -30, -15, 0, 15, 30, 45)
+GRID_PITCHES = (-15, 0, 15)
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,16 @@ def orbit(
 
 
 def sample_views(layout: Layout, rng: np.random.Generator) -> list[View]:
-    """The eight views of one person.
+    """The views of one person.
 
     train: two inputs near the front, then six targets, four of them beyond 20 degrees of yaw.
     test: one input near the front, then the fixed yaws at pitch 0 and 0.75 m.
+    grid: the same input, then the fixed yaws at each of three pitches.
     """
-    if layout == "test":
+    if layout != "train":
+        pitches = GRID_PITCHES if layout == "grid" else (0,)
         views = [orbit(rng.uniform(-8, 8), rng.uniform(-5, 5), 0.75)]
-        return views + [orbit(yaw, 0, 0.75) for yaw in TEST_YAWS]
+        return views + [orbit(yaw, pitch, 0.75) for pitch in pitches for yaw in TEST_YAWS]
     views = []
     # Two targets on each side, two anywhere: every person is seen well from left and right.
     yaw_ranges = [(-13, 13)] * 2 + [(-52, -20)] * 2 + [(20, 52)] * 2 + [(-52, 52)] * 2

@@ -1,11 +1,11 @@
 import numpy as np
 
-from training.people.shards import PICTURE, Shard, complete, plan
+from training.people.shards import Shard, complete, plan
 
 
 def person(value):
     return {
-        "rgba": np.full((8, PICTURE, PICTURE, 4), value, np.uint8),
+        "rgba": np.full((8, 256, 256, 4), value, np.uint8),
         "depth": np.full((8, 128, 128), value, np.float16),
         "camera": np.full((8, 17), value, np.float32),
     }
@@ -29,9 +29,21 @@ def test_shard_appears_when_it_is_complete(tmp_path):
     shard.finish()
     assert list(complete(tmp_path)) == [shard.folder]
     rgba = np.load(shard.folder / "rgba.npy", mmap_mode="r")
-    assert rgba.shape == (2, 8, PICTURE, PICTURE, 4)
+    assert rgba.shape == (2, 8, 256, 256, 4)
     assert rgba[0, 0, 0, 0, 0] == 5 and rgba[1, -1, -1, -1, -1] == 7
     assert np.load(shard.folder / "seeds.npy").tolist() == [0, 1]
+
+
+def test_the_layout_gives_the_shapes(tmp_path):
+    shard = Shard(tmp_path / "shard_00000", range(0, 2), "grid")
+    shard.create()
+    shard.finish()
+    shapes = {n: np.load(shard.folder / f"{n}.npy").shape for n in ("rgba", "depth", "camera")}
+    assert shapes == {
+        "rgba": (2, 22, 512, 512, 4),
+        "depth": (2, 22, 128, 128),
+        "camera": (2, 22, 17),
+    }
 
 
 def test_resume_skips_complete_shards_and_drops_drafts(tmp_path):

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from training.people.views import FOV_DEGREES, TEST_YAWS, VIEWS, intrinsics, orbit, sample_views
+from training.people.views import (
+    FOV_DEGREES,
+    GRID_PITCHES,
+    TEST_YAWS,
+    VIEWS,
+    intrinsics,
+    orbit,
+    sample_views,
+)
 
 
 def test_nominal_camera_stands_before_the_face():
@@ -41,7 +49,7 @@ def test_training_views_begin_with_two_inputs_near_the_front():
         eyes = np.array([np.linalg.inv(v.world_to_camera)[:3, 3] for v in views])
         # The offset moves the camera by centimetres: directions are compared with room for it.
         yaw = np.degrees(np.arctan2(eyes[:, 0], -eyes[:, 2]))
-        assert len(views) == VIEWS
+        assert len(views) == VIEWS["train"]
         assert np.all(np.abs(yaw[:2]) < 13 + 5)
         assert np.all(np.abs(yaw) < 52 + 5)
         assert np.sum(np.abs(yaw[2:]) > 15) >= 4
@@ -50,11 +58,19 @@ def test_training_views_begin_with_two_inputs_near_the_front():
 
 def test_test_views_are_fixed_but_for_the_input():
     first, second = (sample_views("test", np.random.default_rng(s)) for s in (1, 2))
-    assert len(first) == VIEWS
+    assert len(first) == VIEWS["test"]
     assert not np.allclose(first[0].row(), second[0].row())
     for one, other, yaw in zip(first[1:], second[1:], TEST_YAWS, strict=True):
         assert np.array_equal(one.row(), other.row())
         assert np.allclose(one.row(), orbit(yaw, 0, 0.75).row())
+
+
+def test_grid_views_have_the_input_of_the_test_and_every_pitch():
+    test, grid = (sample_views(layout, np.random.default_rng(1)) for layout in ("test", "grid"))
+    assert len(grid) == VIEWS["grid"] == 1 + len(TEST_YAWS) * len(GRID_PITCHES)
+    assert np.array_equal(grid[0].row(), test[0].row())
+    assert np.allclose(grid[1].row(), orbit(-45, -15, 0.75).row())
+    assert np.allclose(grid[-1].row(), orbit(45, 15, 0.75).row())
 
 
 def test_row_holds_the_matrix_and_the_distance():
