@@ -20,9 +20,13 @@ COMMANDS = {
     "refiner": ("training.train_refiner", "train the refiner on a lifter's renders"),
     "export": ("training.export", "write a checkpoint's weights as the package ships them"),
     "multiview": ("training.multiview", "bring photographed people with cameras in, to measure on"),
+    "plot": ("training.plots", "curves of training logs"),
     "evaluate": ("training.evaluate", "measure lifter and refiner on held-out people"),
 }
 """Word: (module with `configure` and `run`, what it does)."""
+
+OPTIONAL = ("matplotlib", "moderngl", "tqdm")
+"""Packages of the extra `train`."""
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -59,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VisavisError as error:
         return _complain(error.reason)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("moderngl", "tqdm"):
+        if (error.name or "").partition(".")[0] not in OPTIONAL:
             raise
         return _complain(f"Training needs {error.name}. Run: pip install 'visavis[train]'")
     except OSError as error:

@@ -1,6 +1,7 @@
 """How close are rendered views of held-out people to the truth? One command, JSON and a table.
 
-    visavis-train evaluate --people DIR [--lifter FILE] [--refiner FILE] [--json OUT] [--sheet PNG]
+    visavis-train evaluate --people DIR [--lifter FILE] [--refiner FILE] [--size 512]
+                           [--json OUT] [--sheet PNG] [--plot PNG]
 
 DIR holds people in the test layout: view 0 is the input, the others are targets. `ci` is half of a
 95 % confidence interval of the mean over people; `training.measures` says what the other columns
@@ -72,14 +73,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=0, help="people at most; 0: all")
     parser.add_argument("--json", type=Path, help="write the rows, and every score, here")
     parser.add_argument("--sheet", type=Path, help="picture of truth, raw and refined to write")
+    parser.add_argument("--plot", type=Path, help="picture of the measures over views to write")
     parser.add_argument("--sheet-people", type=int, default=6, help="people on the sheet")
 
 
 def run(options: argparse.Namespace) -> None:
     """Do what `visavis-train evaluate` asks for."""
-    for path in filter(None, (options.json, options.sheet)):
+    for path in filter(None, (options.json, options.sheet, options.plot)):
         if not path.parent.is_dir():  # said before minutes of work, not after
             raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    if options.plot:
+        from training.plots import per_view  # needs matplotlib, which the tables do not
     people = People(options.people)
     lifter, refiner = load_lifter(options.lifter), load_refiner(options.refiner)
     networks = {"raw": Networks(lifter)}
@@ -109,6 +113,8 @@ def run(options: argparse.Namespace) -> None:
     print(table(moving))
     if options.sheet:
         write_sheet(options.sheet, {**networks}, people, options.sheet_people)
+    if options.plot:
+        per_view(scores, names, options.plot)
     if options.json:
         every = {
             label: {name: _plain(values) for name, values in measured.items()}
