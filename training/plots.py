@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from training.dataset import CorpusError
 from training.measures import Scores
@@ -63,14 +64,18 @@ def curves(logs: dict[str, list[dict[str, float]]], out: Path) -> None:
     for axis in axes[len(names) :]:
         axis.remove()
     for axis, name in zip(axes, names, strict=False):
-        for label, log in logs.items():
+        for number, log in enumerate(logs.values()):
             points = [(record["step"], record[name]) for record in log if name in record]
-            axis.plot(*zip(*points, strict=True), label=label, linewidth=1)
+            if points:
+                axis.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=1)
         axis.set_title(name.replace("_", " "), fontsize=9)
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)
     if len(logs) > 1:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8)
+        lines = [
+            Line2D([], [], color=f"C{number}", label=label) for number, label in enumerate(logs)
+        ]
+        figure.legend(handles=lines, loc="outside upper center", fontsize=8)
     figure.savefig(out, dpi=110)
 
 
