@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from models.lifter import Layers, Lifter, to_gaussians
 from models.refiner import Refiner, refine, relative_depth
 from models.weights import load_lifter, load_refiner
+from training.critic import Discriminator, discriminator_loss, on
 from training.dataset import People
 from training.evaluate import evaluate
 from training.lifted_views import splat_lifted
@@ -35,28 +36,6 @@ ADVERSARIAL = 0.2
 """Share of the schedule after which the discriminator joins."""
 HIGHEST_LEVEL = 0.5
 """Noise levels are drawn from 0 to this; a fifth of them is 0."""
-
-
-class Discriminator(nn.Module):
-    """Tells patches of true pictures from refined ones; spectrally normalised."""
-
-    def __init__(self, base: int = 32) -> None:
-        super().__init__()
-        norm = nn.utils.parametrizations.spectral_norm
-        widths = (4, base, 2 * base, 4 * base)
-        self.layers = nn.ModuleList(
-            norm(nn.Conv2d(a, b, 4, stride=2, padding=1))
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
-        self.head = norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Scores per patch and the features of each layer, for pictures with alpha [B, 4, H, W]."""
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-            features.append(x)
-        return self.head(x).float(), features
 
 
 @dataclass
@@ -120,12 +99,6 @@ def mistaken(front: Tensor, back: Tensor, generator: torch.Generator) -> tuple[T
     )
 
 
-def on(rgba: Tensor, backdrop: Tensor) -> Tensor:
-    """Compose on a plain colour and keep alpha. [N, 4, H, W]"""
-    alpha = rgba[:, 3:]
-    return torch.cat([rgba[:, :3] + (1 - alpha) * backdrop, alpha], 1)
-
-
 def generator_loss(
     network: Refiner, discriminator: Discriminator | None, batch: Batch
 ) -> tuple[Tensor, dict[str, float], Tensor]:
@@ -160,17 +133,6 @@ def generator_loss(
         total = total + freedom * (0.01 * parts["fooled"] + 0.04 * parts["features"])
     shown = {name: float(value.detach().mean()) for name, value in parts.items()}
     return total.mean(), shown, picture.detach()
-
-
-def discriminator_loss(
-    discriminator: Discriminator, picture: Tensor, truth: Tensor
-) -> tuple[Tensor, dict[str, float]]:
-    """Hinge loss of refined against true pictures."""
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        fake, _ = discriminator(picture.to(memory_format=torch.channels_last))
-        real, _ = discriminator(truth.to(memory_format=torch.channels_last))
-    total = F.relu(1 + fake).mean() + F.relu(1 - real).mean()
-    return total, {"told apart": float(total.detach())}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -213,7 +175,7 @@ def run(chosen: argparse.Namespace) -> None:
         def judged(worker: int) -> tuple[Tensor, dict[str, float]]:
             return discriminator_loss(critic, *pictures[worker])
 
-        critic.eval()  # the workers share it: its spectral norms are brought up to date below
+        critic.eval()  # the workers share it
         losses = workers.gradients(parameters, part)
         nn.utils.clip_grad_norm_(parameters, 0.5)
         for group in optimizer.param_groups:
@@ -221,10 +183,7 @@ def run(chosen: argparse.Namespace) -> None:
         optimizer.step()
         average.update(network, step)
         if adversary is not None:
-            critic.train()
-            with torch.no_grad():
-                critic(torch.zeros(1, 4, 16, 16))
-            critic.eval()
+            critic.settle()
             losses |= workers.gradients(list(critic.parameters()), judged)
             critic_optimizer.step()
         return losses
