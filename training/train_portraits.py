@@ -4,9 +4,9 @@
 
 Half of every step is stage 1 on rendered people, so that what was learnt there is kept. The other
 half takes portraits and asks three things: the input view must give back the portrait; a novel
-view, lifted again as if it were a photograph, must give back the portrait too, the only true picture
-there is to compare a novel view with; and patches of novel views must look like those of portraits
-to a discriminator.
+view, lifted again as if it were a photograph, must give back the portrait too, the only true
+picture there is to compare a novel view with; and patches of novel views must look like those of
+portraits to a discriminator.
 """
 
 from __future__ import annotations
