@@ -16,6 +16,8 @@ ROWS, COLUMNS = 34, 72
 TEXTURE = (256, 512)
 SQUARENESS = 0.75
 BOTTOM = -34.0
+CHEST = (0.0, -20.0, -3.0)
+"""A point inside the torso."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def sample_clothes(skin: Skin, rng: np.random.Generator) -> Clothes:
         positions = _fold(positions, rng)
     # The seam lies under an arm.
     texture = np.clip(texture, 0, 1).astype(np.float32)
-    meshes = [cloth(positions, texture, 0.05, inside=(0, -20, -3))]
+    meshes = [cloth(positions, texture, 0.05, inside=CHEST)]
     if not bare and rng.uniform() < 0.75:
         meshes.append(_collar(torso, color, rng))
     return Clothes(torso, meshes, bare, color.astype(np.float32), neckline)

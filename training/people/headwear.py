@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.people.clothes import Torso
+from training.people.clothes import CHEST, Torso
 from training.people.facekit import LANDMARKS, FaceKit
 from training.people.mesh import Mesh, cloth, joined, tube
 
 F32 = NDArray[np.float32]
-CENTER = np.array([0.0, 3.0, 0.5], np.float32)
+HEAD = (0.0, 3.0, 0.5)
+CENTER = np.array(HEAD, np.float32)
 ROWS, COLUMNS = 22, 56
 KINDS = ("beanie", "cap", "brimmed", "headscarf")
 
@@ -116,8 +117,8 @@ def _dome(hull: F32, rim: tuple[float, float], margin: float, peak: float, soft:
     return rings.astype(np.float32)
 
 
-def _cloth(rings: F32, texture: F32) -> Mesh:
-    return cloth(rings, texture, 0.04, inside=tuple(CENTER))
+def _cloth(rings: F32, texture: F32, inside: tuple[float, float, float] = HEAD) -> Mesh:
+    return cloth(rings, texture, 0.04, inside)
 
 
 def _creased(rings: F32, rng: np.random.Generator) -> F32:
@@ -206,7 +207,10 @@ def _headscarf(
     texture = _fabric(color, rng)
     shawl += 0.3 * np.sin(around * rng.integers(6, 11))[None, :, None] * drape[..., None]
     shawl = torso.outside(shawl.reshape(-1, 3), 0.9).reshape(shawl.shape)
-    meshes = [_cloth(_creased(part, rng), texture) for part in (rings, shawl)]
+    meshes = [
+        _cloth(_creased(rings, rng), texture),
+        _cloth(_creased(shawl, rng), texture, inside=CHEST),
+    ]
     return Headwear(meshes, hull, (top, 0.0), hides=True)
 
 

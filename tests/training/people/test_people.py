@@ -119,3 +119,20 @@ def test_earrings_hang_below_the_ears(kit):
         rings = sample_earrings(kit, kit.neutral, rng, share=1)
         x, y, z = rings.positions.T
         assert (np.abs(x) > 5).all() and -6 < y.min() < 2.5 and np.abs(z).max() < 5
+
+
+def test_the_shawl_of_a_headscarf_faces_outwards(kit):
+    from training.people.clothes import CHEST
+    from training.people.headwear import sample_headwear
+
+    person = sample_person(kit, 1, strand_count=200)
+    scarves = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        worn = sample_headwear(kit, person.vertices, person.clothes.torso, rng, share=1)
+        if worn is not None and worn.hides:
+            scarves += 1
+            shawl = worn.meshes[1]
+            outward = (shawl.normals * (shawl.positions - CHEST)).sum(1) > 0
+            assert outward.mean() > 0.9
+    assert scarves > 0
