@@ -125,7 +125,7 @@ def test_the_shawl_of_a_headscarf_faces_outwards(kit):
     from training.people.clothes import CHEST
     from training.people.headwear import sample_headwear
 
-    person = sample_person(kit, 1, strand_count=200)
+    person = sample_person(kit, 3, strand_count=50)
     scarves = 0
     for seed in range(12):
         rng = np.random.default_rng(seed)
