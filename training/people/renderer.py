@@ -114,6 +114,7 @@ class Renderer:
         self._parts: list[tuple[Any, Any, tuple[float, float, float, float], float, bool]] = []
         self._strands: list[tuple[Any, float]] = []
         self._person: Person | None = None
+        self._textures: dict[int, Any] = {}
 
     def load(self, person: Person) -> None:
         """Bake textures and shadows of `person`; `render` then draws this person."""
@@ -121,7 +122,7 @@ class Renderer:
             item.release()
         self._owned, self._parts, self._strands = [], [], []
         self._person = person
-        textures = self._bake(person)
+        textures = self._textures = self._bake(person)
         casters, owned = self._shadows.casters(person)
         self._owned += owned
         extra: list[Mesh] = person.clothes.meshes + person.worn
@@ -234,6 +235,15 @@ class Renderer:
         )
         rgba = cv2.resize(image.astype(np.float32), shape, interpolation=cv2.INTER_AREA)
         return np.rint(rgba).astype(np.uint8), np.where(share > 0, depth, 0).astype(np.float32)
+
+    def textures(self) -> dict[int, NDArray[np.uint8]]:
+        """Colour and relief of the loaded person, by material; row 0 at the bottom. [H, W, 4]"""
+        return {
+            material: np.frombuffer(texture.read(), np.uint8).reshape(
+                texture.height, texture.width, 4
+            )
+            for material, texture in self._textures.items()
+        }
 
     # Textures
 
