@@ -61,10 +61,15 @@ def detail_error(a: Tensor, b: Tensor) -> Tensor:
     """How much more or less detail `a` has than `b`, wherever it lies within 8 x 8 pixels.
 
     Mean difference of the local means of the gradients' magnitude. Unlike differences of pixels it
-    is not least for a blur where the true detail cannot be known. [B, 1, H, W] -> [B]
+    is not least for a blur where the true detail cannot be known. Taken after a slight blur: dots
+    from pixel to pixel, which splats make easily, would count as detail else. [B, 1, H, W] -> [B]
     """
 
     def energy(x: Tensor) -> Tensor:
+        for dim in (-1, -2):
+            length = x.shape[dim] - 1
+            x = x.narrow(dim, 0, length) + x.narrow(dim, 1, length)
+            x = 0.25 * (x.narrow(dim, 0, length - 1) + x.narrow(dim, 1, length - 1))
         dx, dy = x.diff(dim=-1)[..., 1:, :], x.diff(dim=-2)[..., 1:]
         return F.avg_pool2d(torch.sqrt(dx * dx + dy * dy + 1e-6), 8, 4)
 

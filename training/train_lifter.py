@@ -24,7 +24,7 @@ from training.augment import camera_picture, degraded_mask, random_background, r
 from training.dataset import People, Views
 from training.evaluate import evaluate
 from training.lifted_views import splat_lifted
-from training.losses import gradient_l1, luma, ssim
+from training.losses import detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
 from training.run import Average, Workers, add_options, cosine, generators, train
 
@@ -32,6 +32,10 @@ FINE = 0.6
 """Share of the schedule after which all steps are at full resolution."""
 FINE_BEFORE = 0.2
 """Share of the steps at full resolution before that."""
+DETAIL = 8.0
+"""Weight of the amount of detail. Differences of pixels are least for a blur wherever depth is
+uncertain: without this, pictures became softer while PSNR rose. With 2.5 sharpness settled at 0.64,
+with 24 at 0.68, at the same PSNR."""
 
 
 @dataclass
@@ -99,6 +103,7 @@ def loss(
     color = error.mean()
     structure = 1 - ssim(luma(picture), luma(target)).mean()
     edges = gradient_l1(picture, target).mean()
+    detail = detail_error(luma(picture), luma(target)).mean()
     silhouette = (alpha - truth[:, :, 3:]).abs().mean()
 
     true_alpha = sample.views.rgba[:, 0, 3:]
@@ -119,12 +124,14 @@ def loss(
     uncertainty = (unsure - wrong * covered).abs().mean()
 
     bumps = corrugation(layers.front[:, :1], sample.views.rgba[:, 0, 3:])
-    total = color + 0.2 * structure + 0.3 * edges + 0.3 * silhouette + 0.02 * surface
-    total = total + depth_weight * depth + 0.05 * opaque + 0.02 * uncertainty + 0.005 * bumps
+    total = color + 0.2 * structure + 0.3 * edges + DETAIL * detail
+    total = total + 0.3 * silhouette + 0.02 * surface
+    total = total + depth_weight * depth + 0.05 * opaque + 0.02 * uncertainty + 0.01 * bumps
     parts = dict(
         color=color,
         structure=structure,
         edges=edges,
+        detail=detail,
         silhouette=silhouette,
         depth=depth,
         surface=surface,

@@ -6,7 +6,8 @@ Resumes from OUT/refiner.pt when it is there; else `--start` begins with trained
 that compares pixels can only blur what the network does not know. What rewards plausible detail (as
 much of it as the truth has, a patch discriminator, the distance of its features) therefore counts
 in proportion to the noise level: at level 0 the network is trained to be right, at the highest to
-look right, and whoever runs it chooses between the two.
+look right, and whoever runs it chooses between the two. Only the amount of detail counts a little
+at level 0 too: without it the refined picture would be softer than the raw one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ ADVERSARIAL = 0.2
 """Share of the schedule after which the discriminator joins."""
 HIGHEST_LEVEL = 0.5
 """Noise levels are drawn from 0 to this; a fifth of them is 0."""
+DETAIL, MORE_DETAIL = 6.0, 8.0
+"""Weight of the amount of detail at level 0, and what the highest level adds to it."""
 
 
 @dataclass
@@ -118,7 +121,8 @@ def generator_loss(
     }
     freedom = batch.level.flatten() / HIGHEST_LEVEL
     total = parts["color"] + 0.2 * parts["structure"] + 0.3 * parts["silhouette"]
-    total = total + 0.4 * (1 - 0.6 * freedom) * parts["edges"] + 0.4 * freedom * parts["detail"]
+    total = total + 0.4 * (1 - 0.6 * freedom) * parts["edges"]
+    total = total + (DETAIL + freedom * MORE_DETAIL) * parts["detail"]
     if discriminator is not None:
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
             score, features = discriminator(picture.to(memory_format=torch.channels_last))
@@ -130,7 +134,7 @@ def generator_loss(
             for a, b in zip(features, true_features, strict=True)
         ]
         parts["features"] = torch.stack(distances).mean(0)
-        total = total + freedom * (0.01 * parts["fooled"] + 0.04 * parts["features"])
+        total = total + freedom * (0.02 * parts["fooled"] + 0.06 * parts["features"])
     shown = {name: float(value.detach().mean()) for name, value in parts.items()}
     return total.mean(), shown, picture.detach()
 
