@@ -1,6 +1,9 @@
 """Write the averaged weights of a checkpoint as the package ships them, with a model card.
 
-visavis-train export CHECKPOINT --network lifter|refiner --out FILE [--card JSON]
+    visavis-train export CHECKPOINT [CHECKPOINT ...] --network lifter|refiner --out FILE
+
+Of several checkpoints that went on from one another, the mean is taken: it is often as good as the
+better one in each respect.
 """
 
 from __future__ import annotations
@@ -18,19 +21,19 @@ from models.weights import save_weights
 NETWORKS: dict[str, type[Lifter] | type[Refiner]] = {"lifter": Lifter, "refiner": Refiner}
 
 
-def averaged(checkpoint: Path, name: str) -> Lifter | Refiner:
-    """The network of a checkpoint with its averaged weights."""
+def averaged(name: str, *checkpoints: Path) -> Lifter | Refiner:
+    """The network of a checkpoint with its averaged weights, or the mean of several."""
     network = NETWORKS[name]()
-    state = torch.load(checkpoint, weights_only=True)
+    states = [torch.load(path, weights_only=True)["average"] for path in checkpoints]
     with torch.no_grad():
-        for parameter, weight in zip(network.parameters(), state["average"], strict=True):
-            parameter.copy_(weight)
+        for parameter, *weights in zip(network.parameters(), *states, strict=True):
+            parameter.copy_(torch.stack(weights).mean(0))
     return network.eval().requires_grad_(False)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `visavis-train export`."""
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT")
     parser.add_argument("--network", choices=sorted(NETWORKS), required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--card", type=Path, help="JSON to put into the model card")
@@ -38,9 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do what `visavis-train export` asks for."""
-    network = averaged(options.checkpoint, options.network)
+    network = averaged(options.network, *options.checkpoints)
     save_weights(network, options.out)
-    state = torch.load(options.checkpoint, weights_only=True)
+    state = torch.load(options.checkpoints[-1], weights_only=True)
     card = {
         "network": options.network,
         "parameters": sum(p.numel() for p in network.parameters()),

@@ -78,7 +78,7 @@ def test_stage_2_trains_resumes_and_exports(
     log = [json.loads(line) for line in (tmp_path / "lifter.jsonl").read_text().splitlines()]
     assert [record["step"] for record in log] == [2, 2, 4]
     assert {"kept", "returned", "fooled", "told apart", "color"} <= set(log[-1])
-    trained, started = averaged(tmp_path / "lifter.pt", "lifter"), load_lifter()
+    trained, started = averaged("lifter", tmp_path / "lifter.pt"), load_lifter()
     pairs = list(zip(trained.parameters(), started.parameters(), strict=True))
     assert any(not torch.equal(a, b) for a, b in pairs)
     assert all(torch.isfinite(a).all() for a, _ in pairs)

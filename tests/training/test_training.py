@@ -23,7 +23,7 @@ def train(people: Path, out: Path, steps: int) -> None:
     assert main(["lifter", *arguments.split()]) == 0
 
 
-def test_resumed_run_equals_the_unbroken_one(
+def test_resumed_run_equals_the_unbroken_one_and_means_are_exported(
     balls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save = run.save_checkpoint
@@ -38,6 +38,10 @@ def test_resumed_run_equals_the_unbroken_one(
     resumed.mkdir()
     shutil.copy(unbroken / "2.pt", resumed / "lifter.pt")
     train(balls, resumed, 4)
+    mean = averaged("lifter", unbroken / "2.pt", unbroken / "4.pt").state_dict()
+    early, late = (averaged("lifter", unbroken / f"{s}.pt").state_dict() for s in (2, 4))
+    assert all(torch.allclose(v, (early[k] + late[k]) / 2) for k, v in mean.items())
+    assert any(not torch.equal(early[k], late[k]) for k in mean)
     one, two = (torch.load(d / "lifter.pt", weights_only=True) for d in (unbroken, resumed))
     assert one["step"] == two["step"] == 4
     for name, value in one["network"].items():
@@ -61,7 +65,7 @@ def test_lifter_learns_and_the_refiner_follows(balls: Path, tmp_path: Path) -> N
     log = [json.loads(line) for line in (tmp_path / "refiner.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 4
     assert "told apart" in log[-1]
-    refiner = averaged(tmp_path / "refiner.pt", "refiner")
+    refiner = averaged("refiner", tmp_path / "refiner.pt")
     assert all(torch.isfinite(p).all() for p in refiner.parameters())
 
 
