@@ -62,7 +62,7 @@ def detail_error(a: Tensor, b: Tensor) -> Tensor:
 
     Mean difference of the local means of the gradients' magnitude. Unlike differences of pixels it
     is not least for a blur where the true detail cannot be known. Taken after a slight blur: dots
-    from pixel to pixel, which splats make easily, would count as detail else. [B, 1, H, W] -> [B]
+    from pixel to pixel, which splats make easily, would count as detail else. [B, C, H, W] -> [B]
     """
 
     def energy(x: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ def generator_loss(
         "structure": 1 - ssim(bright, wanted, 9).mean((1, 2, 3)),
         "edges": gradient_l1(picture[:, :3], truth[:, :3]),
         "silhouette": charbonnier(refined[:, 3:] - batch.truth[:, 3:]),
-        "detail": detail_error(bright, wanted),
+        "detail": detail_error(picture[:, :3], truth[:, :3]),
     }
     freedom = batch.level.flatten() / HIGHEST_LEVEL
     total = parts["color"] + 0.2 * parts["structure"] + 0.3 * parts["silhouette"]
