@@ -29,7 +29,7 @@ from models.refiner import Refiner, refine, relative_depth
 from models.viewpoint import Viewpoint
 from models.weights import load_lifter, load_refiner
 
-NOISE_LEVEL = 0.2
+NOISE_LEVEL = 0.05
 """The largest sigma of the diffusion step."""
 FAINT = 0.05
 """Discs of less opacity are dropped: half of all, and no measure changes."""
