@@ -128,12 +128,21 @@ def test_export(portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_an_interrupted_orbit_leaves_nothing(portrait: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stream.cli", "orbit", str(portrait)]
     command += ["-o", str(tmp_path / "orbit.mp4"), "--seconds", "100"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # The tests themselves may run in the background of a script, where it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not os.listdir(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert [name.endswith(".mp4") for name in os.listdir(tmp_path)] == [True]
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"")
+    # Where the interrupt falls into code that a string was compiled from, Python ends itself by the
+    # signal after main() has returned: to a shell the same.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert (out, err) == (b"", b"")
     assert os.listdir(tmp_path) == []

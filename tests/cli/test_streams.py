@@ -89,7 +89,13 @@ sys.exit(cli.main(sys.argv[1:]))
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM])
 def test_whoever_ends_a_command_finds_no_half_file(ending: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WAIT, "export", "me.png", "-o", str(tmp_path / "out.ply")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # The tests themselves may run under nohup, and hand that on.
+        preexec_fn=lambda: signal.signal(ending, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not os.listdir(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.02)
