@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _complain(f"Training needs {error.name}. Run: pip install 'visavis[train]'")
     except OSError as error:
-        return _complain(str(error) + ". Check the name, the folder and its rights.")
+        return _complain(f"{error.filename or ''}: {error.strerror or error}.".removeprefix(": "))
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0

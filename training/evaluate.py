@@ -39,6 +39,11 @@ def evaluate(predict: Predict, people: People, limit: int = 0) -> dict[str, floa
     return summary(score(predict, people, limit), view_names(people))
 
 
+def held_out(predict: Predict, people: People, limit: int) -> dict[str, float]:
+    """The same under the names that training logs have."""
+    return {f"held_out_{key}": value for key, value in evaluate(predict, people, limit).items()}
+
+
 def table(rows: dict[str, dict[str, float]]) -> str:
     """Rows of measures as a Markdown table."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
@@ -50,9 +55,13 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def write_sheet(path: Path, predictions: dict[str, Predict], people: People, count: int) -> None:
-    """A picture with, for each of `count` people, the truth above each prediction, at pitch 0."""
+    """A picture with, for each of `count` people, the truth above each prediction, at pitch 0
+    if there are such views."""
     rows = []
-    level = [index for index, name in enumerate(view_names(people)) if "/" not in name]
+    names = view_names(people)
+    level = [index for index, name in enumerate(names) if "/" not in name]
+    if len(level) < 2:  # photographs are hardly ever quite level
+        level = list(range(len(names)))
     for person in range(min(count, len(people))):
         views = people.views(np.array([person]), np.array([level]))
         pictures = [on_grey(views.rgba[0])]

@@ -10,21 +10,42 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from models.lifter import Lifter
 from models.refiner import Refiner
 from models.weights import save_weights
+from training.dataset import CorpusError
 
 NETWORKS: dict[str, type[Lifter] | type[Refiner]] = {"lifter": Lifter, "refiner": Refiner}
+
+
+def load_checkpoint(path: Path, name: str) -> dict[str, Any]:
+    """What `training.run` saved of a network.
+
+    Raises:
+        CorpusError: the file is no checkpoint, or is one of another network.
+        OSError: it cannot be read.
+    """
+    wanted = [parameter.shape for parameter in NETWORKS[name]().parameters()]
+    try:
+        state = torch.load(path, weights_only=True)
+        found = [weight.shape for weight in state["average"]]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError):
+        raise CorpusError(f"{path} is not a checkpoint of visavis-train.") from None
+    if found != wanted:
+        raise CorpusError(f"{path} is a checkpoint of another network than the {name}.")
+    return dict(state)
 
 
 def averaged(name: str, *checkpoints: Path) -> Lifter | Refiner:
     """The network of a checkpoint with its averaged weights, or the mean of several."""
     network = NETWORKS[name]()
-    states = [torch.load(path, weights_only=True)["average"] for path in checkpoints]
+    states = [load_checkpoint(path, name)["average"] for path in checkpoints]
     with torch.no_grad():
         for parameter, *weights in zip(network.parameters(), *states, strict=True):
             parameter.copy_(torch.stack(weights).mean(0))
@@ -41,17 +62,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do what `visavis-train export` asks for."""
+    if not options.out.parent.is_dir():
+        raise CorpusError(f"There is no folder {options.out.parent}. Make it first.")
     network = averaged(options.network, *options.checkpoints)
-    save_weights(network, options.out)
-    state = torch.load(options.checkpoints[-1], weights_only=True)
+    states = [load_checkpoint(path, options.network) for path in options.checkpoints]
     card = {
         "network": options.network,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "steps": state["step"],
-        "seconds": round(state["seconds"]),
-        "settings": state.get("settings", {}),
+        "steps": states[-1]["step"],
+        "seconds": round(states[-1]["seconds"]),
+        "settings": states[-1].get("settings", {}),
         "licence": "Apache-2.0",
     }
+    if len(states) > 1:
+        card["mean of"] = [
+            {key: state[key] for key in ("step", "seconds", "settings")} for state in states
+        ]
     if options.card:
-        card |= json.loads(options.card.read_text())
+        card |= _described(options.card)
+    save_weights(network, options.out)
     options.out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text())
+    except ValueError:
+        card = None
+    if not isinstance(card, dict):
+        raise CorpusError(f"{path} is not a JSON object.")
+    return card

@@ -92,7 +92,7 @@ def _groups(names: list[str]) -> dict[str, list[int]]:
     yaws: dict[str, list[int]] = {}
     pitches: dict[str, list[int]] = {}
     for index, name in enumerate(names):
-        yaw, _, pitch = name.partition("/")
+        yaw, _, pitch = name.partition("#")[0].partition("/")
         yaws.setdefault(yaw, []).append(index)
         if index:
             pitches.setdefault(f"pitch {pitch or 0}", []).append(index)

@@ -44,7 +44,9 @@ def read_log(path: Path) -> list[dict[str, float]]:
         CorpusError: the file is not such a log.
     """
     try:
-        records = [json.loads(line) for line in path.read_text().splitlines()]
+        # The last line may still be being written.
+        lines = path.read_text().rpartition("\n")[0].split("\n")
+        records = [json.loads(line) for line in lines if line.strip()]
         steps = [float(record["step"]) for record in records]
     except (ValueError, KeyError, TypeError):
         raise CorpusError(f"{path} is not a log of visavis-train lifter or refiner.") from None

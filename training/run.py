@@ -154,7 +154,7 @@ def train(
         people: what is trained on.
         parts: whose states the checkpoint holds, by name.
         advance: does one step and returns its losses.
-        measure: evaluates the averaged network.
+        measure: evaluates the averaged network; its names go into the log as they are.
     """
     step, seconds = 0, 0.0
     checkpoint = chosen.out / f"{name}.pt"
@@ -177,7 +177,7 @@ def train(
             record = {"step": step, "seconds": seconds + elapsed, "people": len(people)}
             record |= {key: value / max(1, counted) for key, value in sums.items()}
             if measure is not None and (step % (2 * chosen.every) == 0 or done):
-                record |= {f"held_out_{key}": value for key, value in measure().items()}
+                record |= measure()
             log(chosen.out / f"{name}.jsonl", record)
             sums, counted = {}, 0
             people.refresh()

@@ -22,7 +22,7 @@ from models.lifter import HALF_FOV, Layers, LiftedGaussians, Lifter, to_gaussian
 from models.weights import load_lifter
 from training.augment import camera_picture, degraded_mask, random_background, random_colors
 from training.dataset import People, Views
-from training.evaluate import evaluate
+from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
@@ -229,7 +229,7 @@ def run(chosen: argparse.Namespace) -> None:
         network.parameters(), chosen.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
     )
     people = People(chosen.people)
-    held_out = People(chosen.held_out) if chosen.held_out else None
+    measured = People(chosen.held_out) if chosen.held_out else None
     workers, parameters = Workers(chosen.threads), list(network.parameters())
 
     def advance(step: int) -> dict[str, float]:
@@ -247,9 +247,9 @@ def run(chosen: argparse.Namespace) -> None:
         return losses
 
     def measure() -> dict[str, float]:
-        assert held_out is not None
+        assert measured is not None
         average.copy_to(smooth)
-        return evaluate(Networks(smooth), held_out, 10)
+        return held_out(Networks(smooth), measured, 10)
 
     parts = {"network": network, "optimizer": optimizer, "average": average}
-    train("lifter", chosen, people, parts, advance, measure if held_out else None)
+    train("lifter", chosen, people, parts, advance, measure if measured else None)

@@ -26,7 +26,7 @@ from models.refiner import Refiner, refine, relative_depth
 from models.weights import load_lifter, load_refiner
 from training.critic import Discriminator, discriminator_loss, on
 from training.dataset import People
-from training.evaluate import evaluate
+from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import charbonnier, detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
@@ -161,7 +161,7 @@ def run(chosen: argparse.Namespace) -> None:
     )
     critic_optimizer = torch.optim.Adam(critic.parameters(), 4e-4, betas=(0.5, 0.9))
     people = People(chosen.people)
-    held_out = People(chosen.held_out) if chosen.held_out else None
+    measured = People(chosen.held_out) if chosen.held_out else None
     workers, parameters = Workers(chosen.threads), list(network.parameters())
     share = max(1, chosen.batch // chosen.threads)
 
@@ -193,9 +193,9 @@ def run(chosen: argparse.Namespace) -> None:
         return losses
 
     def measure() -> dict[str, float]:
-        assert held_out is not None
+        assert measured is not None
         average.copy_to(smooth)
-        return evaluate(Networks(lifter, smooth, 0.2), held_out, 8)
+        return held_out(Networks(lifter, smooth, 0.2), measured, 8)
 
     parts = {
         "network": network,
@@ -204,4 +204,4 @@ def run(chosen: argparse.Namespace) -> None:
         "critic_optimizer": critic_optimizer,
         "average": average,
     }
-    train("refiner", chosen, people, parts, advance, measure if held_out else None)
+    train("refiner", chosen, people, parts, advance, measure if measured else None)

@@ -54,6 +54,20 @@ def test_a_summary_has_each_yaw_and_each_pitch(large_balls: Path) -> None:
     assert measured["pitch 0"] == pytest.approx(views[3:].mean())
 
 
+def test_views_from_the_same_side_share_a_column() -> None:
+    names = ["input", "20/5", "20/5#2", "20", "20#2"]
+    measured = summary(
+        {"psnr": np.arange(10.0).reshape(2, 5)}
+        | {
+            name: np.ones((2, 5))
+            for name in ("psnr_whole", "ssim", "ssim_whole", "iou", "sharpness", "depth")
+        },
+        names,
+    )
+    assert measured["20"] == 5 and measured["pitch 5"] == 4 and measured["pitch 0"] == 6
+    assert not any("#" in name for name in measured)
+
+
 def test_views_are_measured_at_512_too(large_balls: Path) -> None:
     people, networks = People(large_balls), Networks(load_lifter(), load_refiner())
     views = people.views(np.array([0]), np.arange(5)[None], 512)

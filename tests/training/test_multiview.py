@@ -102,10 +102,20 @@ def test_lifted_people_stand_where_the_camera_saw_them(person: Path, tmp_path: P
         (lambda d: d["views"][0].pop("mask"), "needs an alpha channel"),
         (lambda d: d.pop("head"), "lacks 'head'"),
         (lambda d: d["views"][1].update(picture="no.png"), "no.png is missing"),
-        (lambda d: d["views"][1].update(K=[[1, 2], [3, 4]]), "3 x 3 finite numbers"),
+        (
+            lambda d: d["views"][1].update(K=[[1, 2], [3, 4]]),
+            "K must be 3 x 3 finite numbers",
+        ),
         (lambda d: d["head"].update(down=[1, 0, 0]), "parallel"),
         (lambda d: d.update(views=d["views"][:1]), "fewer than two views"),
-        (lambda d: d.update(metres="wide"), "cannot be used"),
+        (lambda d: d.update(metres="wide"), "metres must be a finite number"),
+        (lambda d: d.update(metres=0), "metres must be above 0"),
+        (lambda d: d.update(metres=1), "200 m from the camera"),
+        (lambda d: d.update(views={"a": 1}), "views[0]"),
+        (lambda d: d["views"][0].update(K=[[0, 0, 0]] * 3), "views[0]: K must be"),
+        (lambda d: d["views"][2].update(K=[[True] * 3] * 3), "views[2]: K must be"),
+        (lambda d: d["views"][1]["world_to_camera"][0].__setitem__(0, 9), "a rotation"),
+        (lambda d: d["head"].update(origin=[70, 0, 0]), "the person is not where"),
     ],
 )
 def test_what_is_wrong_is_one_line(
@@ -119,3 +129,17 @@ def test_what_is_wrong_is_one_line(
     said = capsys.readouterr().err
     assert reason in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_16_bits_are_refused_and_a_second_run_too(
+    person: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["multiview", str(person), "--out", str(out)]
+    assert main(arguments) == 0
+    assert main(arguments) == 2
+    assert "is there already" in capsys.readouterr().err
+    picture = cv2.imread(str(person / "1.png")).astype(np.uint16) * 257
+    cv2.imwrite(str(person / "1.png"), picture)
+    assert main([*arguments[:-1], str(tmp_path / "other")]) == 2
+    assert "8-bit" in capsys.readouterr().err

@@ -51,8 +51,8 @@ def test_draws_are_mirrored_with_their_masks(folder: Path) -> None:
 
 def test_a_portrait_comes_back_and_less_so_by_way_of_a_novel_view(folder: Path) -> None:
     measured = measure_portraits(load_lifter(), Portraits(folder))
-    assert measured["kept"] > 27
-    assert 15 < measured["returned"] < measured["kept"]
+    assert measured["portraits_kept"] > 27
+    assert 15 < measured["portraits_returned"] < measured["portraits_kept"]
 
 
 def test_novel_views_are_beside_the_front(folder: Path) -> None:
@@ -75,10 +75,10 @@ def test_stage_2_trains_resumes_and_exports(
     for steps in (2, 4):
         assert main(["portraits", *arguments.split(), "--steps", str(steps), "--every", "2"]) == 0
     assert "grey.png is left out" in capsys.readouterr().out
-    log = [json.loads(line) for line in (tmp_path / "lifter.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (tmp_path / "portraits.jsonl").read_text().splitlines()]
     assert [record["step"] for record in log] == [2, 2, 4]
     assert {"kept", "returned", "fooled", "told apart", "color"} <= set(log[-1])
-    trained, started = averaged("lifter", tmp_path / "lifter.pt"), load_lifter()
+    trained, started = averaged("lifter", tmp_path / "portraits.pt"), load_lifter()
     pairs = list(zip(trained.parameters(), started.parameters(), strict=True))
     assert any(not torch.equal(a, b) for a, b in pairs)
     assert all(torch.isfinite(a).all() for a, _ in pairs)

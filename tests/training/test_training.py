@@ -136,3 +136,21 @@ def test_rate_warms_up_and_falls() -> None:
     rates = [cosine(step, 1000) for step in range(1000)]
     assert rates[0] < rates[50] < rates[100]
     assert rates[-1] < 0.03 < 0.5 < rates[400]
+
+
+def test_what_is_no_checkpoint_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, other = tmp_path / "notes.pt", tmp_path / "other.pt"
+    text.write_text("hello")
+    torch.save({"average": [torch.zeros(3)]}, other)
+    out = str(tmp_path / "x.safetensors")
+    for path, reason in (
+        (text, "is not a checkpoint"),
+        (other, "another network"),
+        (tmp_path / "no.pt", "No such file"),
+    ):
+        assert main(["export", str(path), "--network", "lifter", "--out", out]) == 2
+        said = capsys.readouterr().err
+        assert reason in said and said.count("\n") == 1
+    assert not Path(out).exists()

@@ -34,7 +34,10 @@ def check(python: Path) -> None:
     except OSError as error:
         raise PathTracerError(f"{python} cannot be started: {error.strerror}.") from None
     if found.returncode != 0:
-        raise PathTracerError(f"{python} has no bpy. Run: {python} -m pip install bpy")
+        raise PathTracerError(
+            f"{python} cannot import bpy. It wants an environment of its own; run: "
+            "python -m venv blender && blender/bin/pip install bpy"
+        )
 
 
 class PathTracer:
