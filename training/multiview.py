@@ -20,9 +20,10 @@ Each PERSON is a folder with pictures and a `cameras.json`:
     }
 
 The first view is the input. Of several people, views of the same number are averaged, under the
-angles of the first person's: take all by the same cameras. Every picture is turned about its camera's centre and zoomed, so that
-its middle is the head's and it shows as much there as the portrait camera does; this is exact for
-any scene. Pictures are taken to have no lens distortion, and the same light.
+angles of the first person's: take all by the same cameras. Every picture is turned about its
+camera's centre and zoomed, so that its middle is the head's and it shows as much there as the
+portrait camera does; this is exact for any scene. Pictures are taken to have no lens distortion,
+and the same light.
 """
 
 from __future__ import annotations

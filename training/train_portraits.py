@@ -3,10 +3,10 @@
     visavis-train portraits --portraits DIR --people DIR --out DIR [--start FILE] [--steps N]
 
 Every step has two rendered people for each portrait, so that what was learnt in stage 1 is kept. Of
-portraits three things are asked: the input view must give back the portrait; a novel
-view, lifted again as if it were a photograph, must give back the portrait too, the only true
-picture there is to compare a novel view with; and patches of novel views must look like those of
-portraits to a discriminator.
+portraits three things are asked: the input view must give back the portrait; a novel view, lifted
+again as if it were a photograph, must give back the portrait too, the only true picture there is to
+compare a novel view with; and patches of novel views must look like those of portraits to a
+discriminator.
 """
 
 from __future__ import annotations
