@@ -30,10 +30,11 @@ class PathTracerError(VisavisError):
 def check(python: Path) -> None:
     """Raise PathTracerError unless `python` is an interpreter that can import bpy."""
     try:
-        found = subprocess.run([python, "-c", "import bpy"], capture_output=True, check=False)
+        command = [python, "-c", "import bpy; print('bpy is there')"]
+        found = subprocess.run(command, capture_output=True, check=False)
     except OSError as error:
         raise PathTracerError(f"{python} cannot be started: {error.strerror}.") from None
-    if found.returncode != 0:
+    if b"bpy is there" not in found.stdout:
         raise PathTracerError(
             f"{python} cannot import bpy. It wants an environment of its own; run: "
             "python -m venv blender && blender/bin/pip install bpy"
