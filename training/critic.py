@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.run import Stateful, Workers
+
 
 class Discriminator(nn.Module):
     """Tells patches of true pictures from made ones; spectrally normalised."""
@@ -37,6 +39,32 @@ class Discriminator(nn.Module):
         with torch.no_grad():
             self(torch.zeros(1, 4, 16, 16))
         self.eval()
+
+
+class Critic:
+    """A discriminator with its optimizer. The workers share it."""
+
+    def __init__(self) -> None:
+        self.network = Discriminator().to(memory_format=torch.channels_last)
+        self._optimizer = torch.optim.Adam(self.network.parameters(), 4e-4, betas=(0.5, 0.9))
+        self.network.eval()
+
+    def learn(
+        self, workers: Workers, pictures: dict[int, tuple[Tensor, Tensor]]
+    ) -> dict[str, float]:
+        """One step on what each worker made and the truth beside it. Returns the losses."""
+        self.network.settle()
+        losses = workers.gradients(
+            list(self.network.parameters()),
+            lambda worker: discriminator_loss(self.network, *pictures[worker]),
+        )
+        self._optimizer.step()
+        return losses
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """For the checkpoint."""
+        return {"critic": self.network, "critic_optimizer": self._optimizer}
 
 
 def on(rgba: Tensor, backdrop: Tensor) -> Tensor:

@@ -103,6 +103,38 @@ class Average:
         self.weights = state
 
 
+class Learner:
+    """A network, its optimizer, and its average.
+
+    Args:
+        network: to be trained.
+        rate: of learning, before the schedule's factor.
+        decay: of the average.
+    """
+
+    def __init__(self, network: nn.Module, rate: float, decay: float = 0.999) -> None:
+        self.network = network
+        self.average = Average(network, decay)
+        self.parameters = list(network.parameters())
+        self._rate = rate
+        self._optimizer = torch.optim.AdamW(
+            self.parameters, rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+        )
+
+    def learn(self, step: int, factor: float) -> None:
+        """Follow the gradients, with `factor` times the rate."""
+        nn.utils.clip_grad_norm_(self.parameters, 0.5)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate * factor
+        self._optimizer.step()
+        self.average.update(self.network, step)
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """For the checkpoint."""
+        return {"network": self.network, "optimizer": self._optimizer, "average": self.average}
+
+
 class Stateful(Protocol):
     """What a checkpoint holds the state of: networks, optimizers, averages."""
 

@@ -26,7 +26,7 @@ from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
-from training.run import Average, Workers, add_options, cosine, generators, train
+from training.run import Learner, Workers, add_options, cosine, generators, train
 
 FINE = 0.6
 """Share of the schedule after which all steps are at full resolution."""
@@ -224,13 +224,10 @@ def run(chosen: argparse.Namespace) -> None:
     network, smooth = (Lifter().to(memory_format=torch.channels_last) for _ in range(2))
     if chosen.start:
         network.load_state_dict(load_lifter(chosen.start).state_dict())
-    average = Average(network)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), chosen.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-    )
+    learner = Learner(network, chosen.rate)
     people = People(chosen.people)
     measured = People(chosen.held_out) if chosen.held_out else None
-    workers, parameters = Workers(chosen.threads), list(network.parameters())
+    workers = Workers(chosen.threads)
 
     def advance(step: int) -> dict[str, float]:
         def part(worker: int) -> tuple[Tensor, dict[str, float]]:
@@ -238,18 +235,13 @@ def run(chosen: argparse.Namespace) -> None:
             share = chosen.batch // chosen.threads
             return part_loss(network, people, rng, noise, step / chosen.steps, share)
 
-        losses = workers.gradients(parameters, part)
-        nn.utils.clip_grad_norm_(parameters, 0.5)
-        for group in optimizer.param_groups:
-            group["lr"] = chosen.rate * cosine(step, chosen.steps)
-        optimizer.step()
-        average.update(network, step)
+        losses = workers.gradients(learner.parameters, part)
+        learner.learn(step, cosine(step, chosen.steps))
         return losses
 
     def measure() -> dict[str, float]:
         assert measured is not None
-        average.copy_to(smooth)
+        learner.average.copy_to(smooth)
         return held_out(Networks(smooth), measured, 10)
 
-    parts = {"network": network, "optimizer": optimizer, "average": average}
-    train("lifter", chosen, people, parts, advance, measure if measured else None)
+    train("lifter", chosen, people, learner.parts, advance, measure if measured else None)

@@ -24,14 +24,14 @@ from models.lifter import Layers, LiftedGaussians, Lifter, to_gaussians
 from models.viewpoint import Viewpoint
 from models.weights import load_lifter
 from training.augment import camera_picture, random_background
-from training.critic import Discriminator, discriminator_loss, on
+from training.critic import Critic, Discriminator, on
 from training.dataset import FOCAL, People
 from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import gradient_l1, luma, ssim
 from training.portraits import Portraits
 from training.predictions import Networks
-from training.run import Average, Workers, add_options, cosine, generators, train
+from training.run import Learner, Workers, add_options, cosine, generators, train
 from training.train_lifter import part_loss
 
 ADVERSARIAL = 0.01
@@ -160,14 +160,10 @@ def run(chosen: argparse.Namespace) -> None:
     network = load_lifter(chosen.start).to(memory_format=torch.channels_last).requires_grad_(True)
     network.train()
     smooth = Lifter().to(memory_format=torch.channels_last)
-    critic = Discriminator().to(memory_format=torch.channels_last)
-    average = Average(network)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), chosen.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-    )
-    critic_optimizer = torch.optim.Adam(critic.parameters(), 4e-4, betas=(0.5, 0.9))
+    critic = Critic()
+    learner = Learner(network, chosen.rate)
     unseen = People(chosen.held_out) if chosen.held_out else None
-    workers, parameters = Workers(chosen.threads), list(network.parameters())
+    workers = Workers(chosen.threads)
     share = max(2, chosen.batch // chosen.threads)
     settled = min(SETTLED, chosen.steps // 5)
 
@@ -178,38 +174,24 @@ def run(chosen: argparse.Namespace) -> None:
             rng, noise = generators(chosen.seed, step, worker)
             rendered, parts = part_loss(network, people, rng, noise, 1.0, share // 2)
             image, mask = portraits.draw(rng, noise, max(1, share // 4))
-            real, real_parts, *pair = portrait_loss(network, critic, image, mask, rng, noise)
+            real, real_parts, *pair = portrait_loss(
+                network, critic.network, image, mask, rng, noise
+            )
             shown[worker] = pair[0], pair[1]
             parts |= {name: float(value.detach()) for name, value in real_parts.items()}
             return rendered + real, parts
 
-        critic.eval()
-        losses = workers.gradients(parameters, part)
+        losses = workers.gradients(learner.parameters, part)
         if step >= settled:
-            nn.utils.clip_grad_norm_(parameters, 0.5)
-            for group in optimizer.param_groups:
-                group["lr"] = chosen.rate * cosine(step - settled, chosen.steps - settled)
-            optimizer.step()
-        average.update(network, step)
-        critic.settle()
-        losses |= workers.gradients(
-            list(critic.parameters()), lambda worker: discriminator_loss(critic, *shown[worker])
-        )
-        critic_optimizer.step()
-        return losses
+            learner.learn(step, cosine(step - settled, chosen.steps - settled))
+        return losses | critic.learn(workers, shown)
 
     def measure() -> dict[str, float]:
-        average.copy_to(smooth)
+        learner.average.copy_to(smooth)
         measured = measure_portraits(smooth, portraits)
         if unseen is not None:
             measured |= held_out(Networks(smooth), unseen, 10)
         return measured
 
-    parts = {
-        "network": network,
-        "optimizer": optimizer,
-        "critic": critic,
-        "critic_optimizer": critic_optimizer,
-        "average": average,
-    }
+    parts = learner.parts | critic.parts
     train("portraits", chosen, people, parts, advance, measure)

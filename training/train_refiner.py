@@ -19,18 +19,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.lifter import Layers, Lifter, to_gaussians
 from models.refiner import Refiner, refine, relative_depth
 from models.weights import load_lifter, load_refiner
-from training.critic import Discriminator, discriminator_loss, on
+from training.critic import Critic, Discriminator, on
 from training.dataset import People
 from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import charbonnier, detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
-from training.run import Average, Workers, add_options, cosine, generators, train
+from training.run import Learner, Workers, add_options, cosine, generators, train
 from training.train_lifter import draw
 
 ADVERSARIAL = 0.2
@@ -154,19 +154,15 @@ def run(chosen: argparse.Namespace) -> None:
     network, smooth = (Refiner().to(memory_format=torch.channels_last) for _ in range(2))
     if chosen.start:
         network.load_state_dict(load_refiner(chosen.start).state_dict())
-    critic = Discriminator().to(memory_format=torch.channels_last)
-    average = Average(network, 0.998)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), chosen.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-    )
-    critic_optimizer = torch.optim.Adam(critic.parameters(), 4e-4, betas=(0.5, 0.9))
+    critic = Critic()
+    learner = Learner(network, chosen.rate, 0.998)
     people = People(chosen.people)
     measured = People(chosen.held_out) if chosen.held_out else None
-    workers, parameters = Workers(chosen.threads), list(network.parameters())
+    workers = Workers(chosen.threads)
     share = max(1, chosen.batch // chosen.threads)
 
     def advance(step: int) -> dict[str, float]:
-        adversary = critic if step >= ADVERSARIAL * chosen.steps else None
+        adversary = critic.network if step >= ADVERSARIAL * chosen.steps else None
         pictures: dict[int, tuple[Tensor, Tensor]] = {}
 
         def part(worker: int) -> tuple[Tensor, dict[str, float]]:
@@ -176,32 +172,16 @@ def run(chosen: argparse.Namespace) -> None:
             pictures[worker] = picture, on(batch.truth, batch.backdrop)
             return total, parts
 
-        def judged(worker: int) -> tuple[Tensor, dict[str, float]]:
-            return discriminator_loss(critic, *pictures[worker])
-
-        critic.eval()  # the workers share it
-        losses = workers.gradients(parameters, part)
-        nn.utils.clip_grad_norm_(parameters, 0.5)
-        for group in optimizer.param_groups:
-            group["lr"] = chosen.rate * cosine(step, chosen.steps)
-        optimizer.step()
-        average.update(network, step)
+        losses = workers.gradients(learner.parameters, part)
+        learner.learn(step, cosine(step, chosen.steps))
         if adversary is not None:
-            critic.settle()
-            losses |= workers.gradients(list(critic.parameters()), judged)
-            critic_optimizer.step()
+            losses |= critic.learn(workers, pictures)
         return losses
 
     def measure() -> dict[str, float]:
         assert measured is not None
-        average.copy_to(smooth)
+        learner.average.copy_to(smooth)
         return held_out(Networks(lifter, smooth, 0.2), measured, 8)
 
-    parts = {
-        "network": network,
-        "optimizer": optimizer,
-        "critic": critic,
-        "critic_optimizer": critic_optimizer,
-        "average": average,
-    }
+    parts = learner.parts | critic.parts
     train("refiner", chosen, people, parts, advance, measure if measured else None)

@@ -7,28 +7,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.people.facekit import (
-    BACK,
-    EYE_LEFT,
-    EYE_RIGHT,
-    FACE,
-    GUMS,
-    HEAD_ORIGIN,
-    LASHES,
-    TEETH,
-    FaceKit,
-)
+from training.people import facekit
+from training.people.facekit import HEAD_ORIGIN, FaceKit
 from training.people.lights import harmonics
 from training.people.person import Person
 
 KINDS = {
-    FACE: "skin",
-    BACK: "skin",
-    GUMS: "gums",
-    TEETH: "teeth",
-    EYE_LEFT: "eye",
-    EYE_RIGHT: "eye",
-    LASHES: "lashes",
+    facekit.FACE: "skin",
+    facekit.BACK: "skin",
+    facekit.GUMS: "gums",
+    facekit.TEETH: "teeth",
+    facekit.EYE_LEFT: "eye",
+    facekit.EYE_RIGHT: "eye",
+    facekit.LASHES: "lashes",
 }
 LASH_COLOR = (0.05, 0.035, 0.03)
 
@@ -64,7 +55,9 @@ def save_scene(
 
     vertices = person.vertices[kit.draw_vertex]
     for material, triangles in kit.draw_triangles.items():
-        texture = lash_texture(person.skin.lashes) if material == LASHES else textures[material]
+        texture = (
+            lash_texture(person.skin.lashes) if material == facekit.LASHES else textures[material]
+        )
         add(KINDS[material], vertices, triangles, kit.draw_uv, texture)
     for mesh in person.clothes.meshes + person.worn:
         bare = person.clothes.bare and mesh is person.clothes.meshes[0]
