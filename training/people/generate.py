@@ -5,8 +5,8 @@
 
 A few worker processes each hold an OpenGL context. Complete shards are kept, so an interrupted run
 goes on where it stopped. With a Python that has Blender's `bpy` (5.0; it wants an environment for
-itself: python -m venv blender && blender/bin/pip install bpy), pictures are path-traced: a hundred
-times slower, with real shadows, light in the skin and fine hair. Depth is OpenGL's in both cases.
+itself: python -m venv blender && blender/bin/pip install bpy), pictures are path-traced: far
+slower, with real shadows, light in the skin and fine hair. Depth is OpenGL's in both cases.
 """
 
 from __future__ import annotations
