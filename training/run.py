@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from training.dataset import People
 
+UNIMPORTANT = ("minutes", "every")
+"""Options that have no influence on the weights, and are not stored with them."""
+
 
 def generators(seed: int, step: int, worker: int) -> tuple[np.random.Generator, torch.Generator]:
     """The random numbers of one worker in one step."""
@@ -202,7 +205,11 @@ def train(
         done = step >= chosen.steps or (chosen.minutes and elapsed > 60 * chosen.minutes)
         if step and (step % chosen.every == 0 or done):
             state = {part: holder.state_dict() for part, holder in parts.items()}
-            settings = {key: getattr(chosen, key) for key in ("batch", "rate", "seed")}
+            settings = {
+                key: value
+                for key, value in vars(chosen).items()
+                if isinstance(value, int | float) and key not in UNIMPORTANT
+            }
             state |= {"step": step, "seconds": seconds + elapsed}
             state |= {"settings": settings | {"people": len(people)}}
             save_checkpoint(checkpoint, state)

@@ -28,14 +28,26 @@ from training.losses import detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
 from training.run import Learner, Workers, add_options, cosine, generators, train
 
-FINE = 0.6
-"""Share of the schedule after which all steps are at full resolution."""
 FINE_BEFORE = 0.2
-"""Share of the steps at full resolution before that."""
-DETAIL = 8.0
-"""Weight of the amount of detail. Differences of pixels are least for a blur wherever depth is
-uncertain: without this, pictures became softer while PSNR rose. With 2.5 sharpness settled at 0.64,
-with 24 at 0.68, at the same PSNR. Of each colour: of the brightness alone it tinted the hair."""
+"""Share of the steps at full resolution while most are at half."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What runs that go on from one another may want to change.
+
+    Attributes:
+        detail: weight of the amount of detail. Differences of pixels are least for a blur wherever
+            depth is uncertain: without this, pictures became softer while PSNR rose. With 2.5
+            sharpness settled at 0.64, with 24 at 0.68, at the same PSNR. Of each colour: of the
+            brightness alone it tinted the hair.
+        withheld: share of the pictures that come without a mask.
+        fine: share of the schedule after which all steps are at full resolution.
+    """
+
+    detail: float = 8.0
+    withheld: float = 0.3
+    fine: float = 0.6
 
 
 @dataclass
@@ -55,9 +67,10 @@ def draw(
     batch: int,
     count: int = 2,
     again: float = 0.4,
+    withheld: float = Recipe.withheld,
 ) -> Sample:
     """An input view and `count` targets of each of `batch` people; in a share `again` of the cases
-    the last target is the input itself."""
+    the last target is the input itself; in a share `withheld` no mask is given."""
     chosen = rng.integers(0, len(people), batch)
     source = rng.integers(0, 2, batch)
     every = range(people.views_per_person)
@@ -69,7 +82,7 @@ def draw(
     views.rgba = random_colors(views.rgba, noise)
     alpha = views.rgba[:, 0, 3:]
     image = views.rgba[:, 0, :3] + (1 - alpha) * random_background(batch, 256, noise)
-    given = (torch.rand(batch, generator=noise) < 0.7).float()
+    given = (torch.rand(batch, generator=noise) >= withheld).float()
     mask = degraded_mask(alpha, noise) * given.view(-1, 1, 1, 1)
     return Sample(camera_picture(image, noise), mask, given, views)
 
@@ -83,6 +96,7 @@ def loss(
     backdrop: Tensor,
     depth_weight: float,
     stride: int,
+    detail_weight: float,
 ) -> tuple[Tensor, dict[str, float]]:
     """Photometric, silhouette, depth and uncertainty terms.
 
@@ -95,6 +109,7 @@ def loss(
         backdrop: one colour per person. [B, 1, 3, 1, 1]
         depth_weight: of the depth of layer 1.
         stride: of layer 1.
+        detail_weight: of the amount of detail.
     """
     alpha = splatted[:, :, 5:]
     picture = (splatted[:, :, :3] + (1 - alpha) * backdrop).flatten(0, 1)
@@ -124,7 +139,7 @@ def loss(
     uncertainty = (unsure - wrong * covered).abs().mean()
 
     bumps = corrugation(layers.front[:, :1], sample.views.rgba[:, 0, 3:])
-    total = color + 0.2 * structure + 0.3 * edges + DETAIL * detail
+    total = color + 0.2 * structure + 0.3 * edges + detail_weight * detail
     total = total + 0.3 * silhouette + 0.02 * surface
     total = total + depth_weight * depth + 0.05 * opaque + 0.02 * uncertainty + 0.01 * bumps
     parts = dict(
@@ -190,13 +205,15 @@ def part_loss(
     noise: torch.Generator,
     progress: float,
     batch: int,
+    recipe: Recipe,
 ) -> tuple[Tensor, dict[str, float]]:
     """Forward pass and loss of one worker's part of a step, at `progress` 0..1 of the schedule."""
-    stride = 1 if progress >= FINE or rng.uniform() < FINE_BEFORE else 2
+    stride = 1 if progress >= recipe.fine or rng.uniform() < FINE_BEFORE else 2
     if stride == 2:
-        sample = draw(people, rng, noise, batch, 4)
+        sample = draw(people, rng, noise, batch, 4, withheld=recipe.withheld)
     else:  # as long a step as the other kind
-        sample = draw(people, rng, noise, max(1, 3 * batch // 4), 3)
+        fewer = max(1, 3 * batch // 4)
+        sample = draw(people, rng, noise, fewer, 3, withheld=recipe.withheld)
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         front, back = network(sample.image, sample.mask, sample.given)
     layers = Layers(front.float(), back.float())
@@ -210,12 +227,34 @@ def part_loss(
     splatted = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], focal, size)
     backdrop = torch.rand(len(truth), 1, 3, 1, 1, generator=noise)
     depth_weight = 0.1 * max(0.1, 1 - 2 * progress)
-    return loss(splatted, truth, layers, gaussians, sample, backdrop, depth_weight, stride)
+    return loss(
+        splatted,
+        truth,
+        layers,
+        gaussians,
+        sample,
+        backdrop,
+        depth_weight,
+        stride,
+        recipe.detail,
+    )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `visavis-train lifter`."""
     add_options(parser, steps=6000, batch=8, rate=1e-3, seed=1)
+    parser.add_argument(
+        "--detail", type=float, default=Recipe.detail, help="weight of the amount of detail"
+    )
+    parser.add_argument(
+        "--withheld", type=float, default=Recipe.withheld, help="share of pictures without a mask"
+    )
+    parser.add_argument(
+        "--fine",
+        type=float,
+        default=Recipe.fine,
+        help="share of the steps after which all are at full resolution",
+    )
 
 
 def run(chosen: argparse.Namespace) -> None:
@@ -228,12 +267,13 @@ def run(chosen: argparse.Namespace) -> None:
     people = People(chosen.people)
     measured = People(chosen.held_out) if chosen.held_out else None
     workers = Workers(chosen.threads)
+    recipe = Recipe(chosen.detail, chosen.withheld, chosen.fine)
 
     def advance(step: int) -> dict[str, float]:
         def part(worker: int) -> tuple[Tensor, dict[str, float]]:
             rng, noise = generators(chosen.seed, step, worker)
             share = chosen.batch // chosen.threads
-            return part_loss(network, people, rng, noise, step / chosen.steps, share)
+            return part_loss(network, people, rng, noise, step / chosen.steps, share, recipe)
 
         losses = workers.gradients(learner.parameters, part)
         learner.learn(step, cosine(step, chosen.steps))

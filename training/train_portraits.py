@@ -32,7 +32,7 @@ from training.losses import gradient_l1, luma, ssim
 from training.portraits import Portraits
 from training.predictions import Networks
 from training.run import Learner, Workers, add_options, cosine, generators, train
-from training.train_lifter import part_loss
+from training.train_lifter import Recipe, part_loss
 
 ADVERSARIAL = 0.01
 """Weight of the discriminator's opinion."""
@@ -172,7 +172,7 @@ def run(chosen: argparse.Namespace) -> None:
 
         def part(worker: int) -> tuple[Tensor, dict[str, float]]:
             rng, noise = generators(chosen.seed, step, worker)
-            rendered, parts = part_loss(network, people, rng, noise, 1.0, share // 2)
+            rendered, parts = part_loss(network, people, rng, noise, 1.0, share // 2, Recipe())
             image, mask = portraits.draw(rng, noise, max(1, share // 4))
             real, real_parts, *pair = portrait_loss(
                 network, critic.network, image, mask, rng, noise
