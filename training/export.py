@@ -3,7 +3,7 @@
     visavis-train export CHECKPOINT [CHECKPOINT ...] --network lifter|refiner --out FILE
 
 Of several checkpoints that went on from one another, the mean is taken: it is often as good as the
-better one in each respect.
+better one in each respect. The weights that they began with (.safetensors) may be one of them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ import torch
 
 from models.lifter import Lifter
 from models.refiner import Refiner
-from models.weights import save_weights
+from models.weights import load_lifter, load_refiner, save_weights
 from training.dataset import CorpusError
 
 NETWORKS: dict[str, type[Lifter] | type[Refiner]] = {"lifter": Lifter, "refiner": Refiner}
+LOADERS: dict[str, Callable[[Path], Lifter | Refiner]] = {
+    "lifter": load_lifter,
+    "refiner": load_refiner,
+}
 
 
 def load_checkpoint(path: Path, name: str) -> dict[str, Any]:
@@ -30,7 +35,11 @@ def load_checkpoint(path: Path, name: str) -> dict[str, Any]:
     Raises:
         CorpusError: the file is no checkpoint, or is one of another network.
         OSError: it cannot be read.
+        SetupError: the same of a file of weights, of which nothing else is known.
     """
+    if path.suffix == ".safetensors":
+        weights = LOADERS[name](path).parameters()
+        return {"average": [weight.detach() for weight in weights], "file": path.name}
     wanted = [parameter.shape for parameter in NETWORKS[name]().parameters()]
     try:
         state = torch.load(path, weights_only=True)
@@ -66,18 +75,20 @@ def run(options: argparse.Namespace) -> None:
         raise CorpusError(f"There is no folder {options.out.parent}. Make it first.")
     network = averaged(options.network, *options.checkpoints)
     states = [load_checkpoint(path, options.network) for path in options.checkpoints]
+    told = [
+        {key: state[key] for key in ("step", "seconds", "settings", "file") if key in state}
+        for state in states
+    ]
     card = {
         "network": options.network,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "steps": states[-1]["step"],
-        "seconds": round(states[-1]["seconds"]),
-        "settings": states[-1].get("settings", {}),
+        "steps": told[-1].get("step", 0),
+        "seconds": round(told[-1].get("seconds", 0)),
+        "settings": told[-1].get("settings", {}),
         "licence": "Apache-2.0",
     }
     if len(states) > 1:
-        card["mean of"] = [
-            {key: state[key] for key in ("step", "seconds", "settings")} for state in states
-        ]
+        card["mean of"] = told
     if options.card:
         card |= _described(options.card)
     save_weights(network, options.out)
