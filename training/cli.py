@@ -26,8 +26,14 @@ COMMANDS = {
 }
 """Word: (module with `configure` and `run`, what it does)."""
 
-OPTIONAL = ("matplotlib", "moderngl", "tqdm")
-"""Packages of the extra `train`."""
+OPTIONAL = {
+    "matplotlib": "train",
+    "moderngl": "train",
+    "tqdm": "train",
+    "dlib": "identity",
+    "face_recognition_models": "identity",
+}
+"""Package: the extra that brings it."""
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -64,9 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VisavisError as error:
         return _complain(error.reason)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in OPTIONAL:
+        package = (error.name or "").partition(".")[0]
+        if package not in OPTIONAL:
             raise
-        return _complain(f"Training needs {error.name}. Run: pip install 'visavis[train]'")
+        return _complain(f"This needs {package}. Run: pip install 'visavis[{OPTIONAL[package]}]'")
     except OSError as error:
         return _complain(f"{error.filename or ''}: {error.strerror or error}.".removeprefix(": "))
     except KeyboardInterrupt:

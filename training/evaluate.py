@@ -1,11 +1,12 @@
 """How close are rendered views of held-out people to the truth? One command, JSON and a table.
 
     visavis-train evaluate --people DIR [--lifter FILE] [--refiner FILE] [--size 512]
-                           [--json OUT] [--sheet PNG] [--plot PNG]
+                           [--json OUT] [--sheet PNG] [--plot PNG] [--identity]
 
 DIR holds people in the test layout: view 0 is the input, the others are targets. `ci` is half of a
 95 % confidence interval of the mean over people; `training.measures` says what the other columns
-are. Agreement of neighbouring views and jitter under camera noise follow in a second table.
+are. Agreement of neighbouring views and jitter under camera noise follow in a second table, and
+with `--identity` distances between faces in a third: see `training.identity`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import cv2
 import numpy as np
 import torch
 
+from models.errors import VisavisError
 from models.weights import load_lifter, load_refiner
 from training.dataset import People
+from training.identity import FaceEmbedder, identity
 from training.measures import Scores, score, summary, view_names
 from training.predictions import (
     Networks,
@@ -31,7 +34,7 @@ from training.predictions import (
 )
 from training.stability import consistency, jitter
 
-DIGITS = {"ssim": 3, "ssim_whole": 3, "iou": 3, "sharpness": 3, "depth": 1}
+DIGITS = {"ssim": 3, "ssim_whole": 3, "iou": 3, "sharpness": 3, "depth": 1, "not found": 0}
 
 
 def evaluate(predict: Predict, people: People, limit: int = 0) -> dict[str, float]:
@@ -44,26 +47,28 @@ def held_out(predict: Predict, people: People, limit: int) -> dict[str, float]:
     return {f"held_out_{key}": value for key, value in evaluate(predict, people, limit).items()}
 
 
-def table(rows: dict[str, dict[str, float]]) -> str:
-    """Rows of measures as a Markdown table."""
+def table(rows: dict[str, dict[str, float]], title: str = "") -> str:
+    """Rows of measures as a Markdown table, with `title` in its corner."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines = ["| " + " | ".join([title, *names]) + " |", "|---" * (len(names) + 1) + "|"]
     for label, row in rows.items():
         cells = (f"{row[n]:.{DIGITS.get(n, 2)}f}" if n in row else "-" for n in names)
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def write_sheet(path: Path, predictions: dict[str, Predict], people: People, count: int) -> None:
+def write_sheet(
+    path: Path, predictions: dict[str, Predict], people: People, count: int, size: int = 256
+) -> None:
     """A picture with, for each of `count` people, the truth above each prediction, at pitch 0
-    if there are such views."""
+    if there are such views, each `size` pixels wide."""
     rows = []
     names = view_names(people)
     level = [index for index, name in enumerate(names) if "/" not in name]
     if len(level) < 2:  # photographs are hardly ever quite level
         level = list(range(len(names)))
     for person in range(min(count, len(people))):
-        views = people.views(np.array([person]), np.array([level]))
+        views = people.views(np.array([person]), np.array([level]), size)
         pictures = [on_grey(views.rgba[0])]
         pictures += [on_grey(predict(views).rgba) for predict in predictions.values()]
         rows += [torch.cat(list(picture), -1) for picture in pictures]
@@ -83,16 +88,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, help="write the rows, and every score, here")
     parser.add_argument("--sheet", type=Path, help="picture of truth, raw and refined to write")
     parser.add_argument("--plot", type=Path, help="picture of the measures over views to write")
+    parser.add_argument("--identity", action="store_true", help="measure distances between faces")
     parser.add_argument("--sheet-people", type=int, default=6, help="people on the sheet")
 
 
 def run(options: argparse.Namespace) -> None:
     """Do what `visavis-train evaluate` asks for."""
-    for path in filter(None, (options.json, options.sheet, options.plot)):
-        if not path.parent.is_dir():  # said before minutes of work, not after
-            raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
-    if options.plot:
-        from training.plots import per_view  # needs matplotlib, which the tables do not
+    _check_outputs(options)
+    embed = FaceEmbedder() if options.identity else None
     people = People(options.people)
     lifter, refiner = load_lifter(options.lifter), load_refiner(options.refiner)
     networks = {"raw": Networks(lifter)}
@@ -119,19 +122,42 @@ def run(options: argparse.Namespace) -> None:
         }
         for label, chain in networks.items()
     }
-    print(table(moving))
+    print(table(moving), flush=True)
+    report: dict[str, object] = {"views": names, "rows": rows, "moving": moving}
+    if embed:
+        faces = identity(predictions, people, names, embed, options.limit, options.size)
+        print("\n" + table(faces, "identity distance"))
+        report["identity"] = faces
     if options.sheet:
-        write_sheet(options.sheet, {**networks}, people, options.sheet_people)
+        write_sheet(options.sheet, {**networks}, people, options.sheet_people, options.size)
     if options.plot:
+        from training.plots import per_view  # needs matplotlib, which the tables do not
+
         per_view(scores, names, options.plot)
     if options.json:
-        every = {
+        report["scores"] = {
             label: {name: _plain(values) for name, values in measured.items()}
             for label, measured in scores.items()
         }
-        report = {"views": names, "rows": rows, "moving": moving, "scores": every}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _plain(values: np.ndarray) -> list[list[float | None]]:
     return [[None if np.isnan(x) else round(float(x), 4) for x in row] for row in values]
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse before minutes of work what could not be written after them."""
+    for path in filter(None, (options.json, options.sheet, options.plot)):
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    refused = []
+    if options.sheet and not cv2.haveImageWriter(str(options.sheet)):
+        refused.append(options.sheet)
+    if options.plot:
+        from matplotlib.figure import Figure
+
+        if options.plot.suffix[1:].lower() not in Figure().canvas.get_supported_filetypes():
+            refused.append(options.plot)
+    if refused:
+        raise VisavisError(f"Pictures cannot be written as {refused[0].name}. Name it .png, say.")

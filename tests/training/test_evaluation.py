@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -130,3 +131,26 @@ def test_evaluate_writes_rows_scores_and_a_sheet(
     assert len(data["scores"]["raw"]["psnr"][0]) == len(data["views"]) == 8
     assert data["moving"]["raw"]["jitter, levels"] > 0
     assert sheet.stat().st_size > 10_000
+
+
+def test_what_is_no_picture_is_refused_before_the_work(
+    balls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option, name in (("--sheet", "sheet.pdf"), ("--plot", "plot.xyz"), ("--plot", "plot")):
+        if option == "--plot":
+            pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+        arguments = f"--people {balls} --limit 1 --levels {option} {tmp_path / name}"
+        assert main(["evaluate", *arguments.split()]) == 2
+        printed, said = capsys.readouterr()
+        assert printed == "" and f"written as {name}." in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_sheet_has_the_size_of_the_views(large_balls: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    arguments = f"--people {large_balls} --levels --size 512 --sheet {sheet}"
+    assert main(["evaluate", *arguments.split()]) == 0
+    picture = cv2.imread(str(sheet))
+    assert picture.shape == (2 * 512, 3 * 512, 3)  # truth and raw; the views at pitch 0
+    enlarged = cv2.resize(cv2.resize(picture, None, fx=0.5, fy=0.5), picture.shape[1::-1])
+    assert np.abs(picture.astype(int) - enlarged).max() > 10
