@@ -33,6 +33,7 @@ from training.predictions import (
     warped,
 )
 from training.stability import consistency, jitter
+from training.variants import Variant
 
 DIGITS = {"ssim": 3, "ssim_whole": 3, "iou": 3, "sharpness": 3, "depth": 1, "not found": 0}
 
@@ -98,14 +99,15 @@ def run(options: argparse.Namespace) -> None:
     embed = FaceEmbedder() if options.identity else None
     people = People(options.people)
     lifter, refiner = load_lifter(options.lifter), load_refiner(options.refiner)
-    networks = {"raw": Networks(lifter)}
+    variant = Variant.of(options.lifter, options.refiner)
+    networks = {"raw": Networks(lifter, variant=variant)}
     for level in options.levels:
-        networks[f"refined, sigma {level:g}"] = Networks(lifter, refiner, level)
+        networks[f"refined, sigma {level:g}"] = Networks(lifter, refiner, level, variant=variant)
     depth = mean_depth(people)
     predictions: dict[str, Predict] = {
         "input repeated": input_repeated,
         **({} if depth is None else {"warped with the mean head": warped(depth)}),
-        "raw, no mask given": Networks(lifter, given=False),
+        "raw, no mask given": Networks(lifter, given=False, variant=variant),
         **networks,
     }
     names = view_names(people)

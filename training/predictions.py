@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.lifter import CHANNELS, Layers, LiftedGaussians, Lifter, to_gaussians
-from models.refiner import Refiner, refine, relative_depth
+from models.refiner import Refiner, relative_depth
 from training.dataset import People, Views
 from training.lifted_views import splat_lifted
+from training.variants import Variant
 
 GREY = 0.5
 LIFTED = 256
@@ -70,6 +71,7 @@ class Networks:
     level: float = 0.0
     given: bool = True
     """Whether the lifter gets the mask."""
+    variant: Variant = Variant()
 
     @torch.no_grad()
     def lift(self, views: Views, sensor_noise: Tensor | None = None) -> LiftedPerson:
@@ -81,7 +83,9 @@ class Networks:
         with torch.autocast("cpu", torch.bfloat16):
             front, back = self.lifter(image, shown, torch.full((1,), float(self.given)))
         portrait = torch.cat([image * mask, mask], 1)
-        return lifted(Layers(front.float(), back.float()), image, portrait, views)
+        person = lifted(Layers(front.float(), back.float()), image, portrait, views)
+        person.gaussians = self.variant.kept(person.gaussians)
+        return person
 
     @torch.no_grad()
     def see(
@@ -104,7 +108,8 @@ class Networks:
         with torch.autocast("cpu", torch.bfloat16):
             tokens = self.refiner.encode_portrait(person.portrait).expand(len(raw), -1, -1, -1, -1)
             noise = noise.expand(len(raw), -1, -1, -1)
-            prediction.rgba = refine(self.refiner, render, noise, self.level, tokens).float()
+            refined = self.variant.refine(self.refiner, render, noise, self.level, tokens)
+            prediction.rgba = refined.float()
         return prediction
 
     def __call__(self, views: Views) -> Prediction:

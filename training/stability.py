@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.camera import portrait_camera, viewpoint_camera
+from models.camera import viewpoint_camera
 from models.viewpoint import Viewpoint
-from training.dataset import FOCAL, People
+from training.dataset import FOCAL, People, intrinsics
 from training.predictions import Networks, on_grey
 
 STEP = 5.0
@@ -63,26 +63,36 @@ def _cameras(yaws: list[float], distance: float) -> tuple[Tensor, Tensor, Tensor
     return torch.stack(cameras), distances, torch.full_like(distances, FOCAL)
 
 
-def warp(rgba: Tensor, depth: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
-    """View 1 as view 0 sees it [4, S, S], and where both see the same surface [S, S].
+def warp(
+    pictures: Tensor, depth: Tensor, cameras: Tensor, focal: Tensor | float = FOCAL
+) -> tuple[Tensor, Tensor]:
+    """View 1 as view 0 sees it [..., C, S, S], and where both see the same surface [..., S, S].
+
+    Differentiable in the pictures alone: where a surface lies is not for their agreement to move.
 
     Args:
-        rgba: two views, premultiplied. [2, 4, S, S]
-        depth: metres, where alpha is not small. [2, S, S]
-        cameras: world_to_camera. [2, 4, 4]
+        pictures: two views, premultiplied; channel 3 is alpha. [..., 2, C, S, S]
+        depth: metres, where alpha is not small. [..., 2, S, S]
+        cameras: world_to_camera. [..., 2, 4, 4]
+        focal: of both cameras, in picture widths. [...]
     """
-    size = rgba.shape[-1]
-    K = portrait_camera(size=size).K
-    axis = torch.arange(size) + 0.5
-    rays = torch.stack([*torch.meshgrid(axis, axis, indexing="xy"), torch.ones(size, size)])
-    points = torch.linalg.inv(K) @ rays.flatten(1) * depth[0].flatten()
-    move = cameras[1] @ torch.linalg.inv(cameras[0])
-    there = move[:3, :3] @ points + move[:3, 3:]
-    pixel = (K @ there)[:2] / there[2].clamp(min=1e-3)
-    grid = (pixel / size * 2 - 1).T.view(1, size, size, 2)
+    size, batch = pictures.shape[-1], pictures.shape[:-4]
+    depth = depth.detach()
+    K = intrinsics(size, torch.as_tensor(focal, dtype=depth.dtype, device=depth.device))
+    axis = torch.arange(size, device=depth.device, dtype=depth.dtype) + 0.5
+    x, y = torch.meshgrid(axis, axis, indexing="xy")
+    rays = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
+    points = torch.linalg.inv(K) @ rays * depth[..., :1, :, :].flatten(-2)
+    move = cameras[..., 1, :, :] @ torch.linalg.inv(cameras[..., 0, :, :])
+    there = move[..., :3, :3] @ points + move[..., :3, 3:]
+    far = there[..., 2:, :]
+    pixel = (K @ there)[..., :2, :] / far.clamp(min=1e-3)
+    grid = (pixel / size * 2 - 1).transpose(-1, -2).reshape(-1, size, size, 2)
+    source = torch.cat([pictures[..., 1, :, :, :], depth[..., 1:, :, :]], -3)
     sampled = F.grid_sample(
-        torch.cat([rgba[1], depth[1:]])[None], grid, mode="bilinear", align_corners=False
-    )[0]
-    same = (sampled[4] - there[2].view(size, size)).abs() < 0.01
-    both = (rgba[0, 3] > 0.95) & (sampled[3] > 0.95) & same
-    return sampled[:4], both
+        source.reshape(-1, *source.shape[-3:]), grid, mode="bilinear", align_corners=False
+    ).view(*batch, -1, size, size)
+    moved, near = sampled[..., :-1, :, :], sampled[..., -1, :, :]
+    same = (near - far.reshape(*batch, size, size)).abs() < 0.01
+    solid = (pictures[..., 0, 3, :, :] > 0.95) & (moved[..., 3, :, :] > 0.95)
+    return moved, solid & same

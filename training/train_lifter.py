@@ -27,9 +27,16 @@ from training.lifted_views import splat_lifted
 from training.losses import detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
 from training.run import Learner, Workers, add_options, cosine, generators, train
+from training.variants import Variant
 
 FINE_BEFORE = 0.2
 """Share of the steps at full resolution while most are at half."""
+SENSOR_NOISE = 0.03
+"""The largest standard deviation of the noise that what is seen must not depend on."""
+STEADY = 1.0
+"""Weight of the difference that noise makes. It is a quarter of the colours' error, and most of its
+gradient cancels between the two; more of it would ask for what is steadiest, a picture that depends
+on its portrait in nothing."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,16 @@ class Recipe:
             brightness alone it tinted the hair.
         withheld: share of the pictures that come without a mask.
         fine: share of the schedule after which all steps are at full resolution.
+        steady: share of the steps that lift each picture with a second draw of noise too. Such a
+            step takes half as long again.
+        layers: of Gaussians; with 1, the back layer is left out.
     """
 
     detail: float = 8.0
     withheld: float = 0.3
     fine: float = 0.6
+    steady: float = 0.2
+    layers: int = 2
 
 
 @dataclass
@@ -85,6 +97,13 @@ def draw(
     given = (torch.rand(batch, generator=noise) >= withheld).float()
     mask = degraded_mask(alpha, noise) * given.view(-1, 1, 1, 1)
     return Sample(camera_picture(image, noise), mask, given, views)
+
+
+def noised_twice(image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pictures [B, 3, H, W] with two draws of a sensor's noise, of one strength for each."""
+    level = SENSOR_NOISE * torch.rand(len(image), 1, 1, 1, generator=generator)
+    first, second = torch.randn(2, *image.shape, generator=generator)
+    return (image + level * first).clamp(0, 1), (image + level * second).clamp(0, 1)
 
 
 def loss(
@@ -214,10 +233,18 @@ def part_loss(
     else:  # as long a step as the other kind
         fewer = max(1, 3 * batch // 4)
         sample = draw(people, rng, noise, fewer, 3, withheld=recipe.withheld)
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        front, back = network(sample.image, sample.mask, sample.given)
-    layers = Layers(front.float(), back.float())
-    gaussians = to_gaussians(layers, sample.image, sample.views.distance[:, 0], stride)
+    other = None
+    if rng.uniform() < recipe.steady:
+        sample.image, other = noised_twice(sample.image, noise)
+
+    def lift(image: Tensor) -> tuple[Layers, LiftedGaussians]:
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            front, back = network(image, sample.mask, sample.given)
+        layers = Layers(front.float(), back.float())
+        gaussians = to_gaussians(layers, image, sample.views.distance[:, 0], stride)
+        return layers, Variant(recipe.layers).kept(gaussians)
+
+    layers, gaussians = lift(sample.image)
     truth = sample.views.rgba[:, 1:]
     if stride == 2:
         truth = F.avg_pool2d(truth.flatten(0, 1), 2).unflatten(0, truth.shape[:2])
@@ -227,7 +254,7 @@ def part_loss(
     splatted = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], focal, size)
     backdrop = torch.rand(len(truth), 1, 3, 1, 1, generator=noise)
     depth_weight = 0.1 * max(0.1, 1 - 2 * progress)
-    return loss(
+    total, parts = loss(
         splatted,
         truth,
         layers,
@@ -238,6 +265,13 @@ def part_loss(
         stride,
         recipe.detail,
     )
+    parts["steady"] = 0.0
+    if other is not None:
+        again = splat_lifted(lift(other)[1], cameras[:, 0], cameras[:, 1:2], focal[:, :1], size)
+        apart = (splatted[:, :1] - again)[:, :, [0, 1, 2, 5]].abs().mean()
+        total = total + STEADY * apart
+        parts["steady"] = float(apart.detach()) / recipe.steady  # so that logs show its mean
+    return total, parts
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -255,6 +289,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=Recipe.fine,
         help="share of the steps after which all are at full resolution",
     )
+    parser.add_argument(
+        "--steady",
+        type=float,
+        default=Recipe.steady,
+        help="share of the steps that lift with two draws of noise, and compare",
+    )
+    parser.add_argument(
+        "--layers",
+        type=int,
+        choices=[1, 2],
+        default=Recipe.layers,
+        help="of Gaussians; 1 leaves out the back layer, to measure its worth",
+    )
 
 
 def run(chosen: argparse.Namespace) -> None:
@@ -267,7 +314,7 @@ def run(chosen: argparse.Namespace) -> None:
     people = People(chosen.people)
     measured = People(chosen.held_out) if chosen.held_out else None
     workers = Workers(chosen.threads)
-    recipe = Recipe(chosen.detail, chosen.withheld, chosen.fine)
+    recipe = Recipe(chosen.detail, chosen.withheld, chosen.fine, chosen.steady, chosen.layers)
 
     def advance(step: int) -> dict[str, float]:
         def part(worker: int) -> tuple[Tensor, dict[str, float]]:
@@ -282,6 +329,6 @@ def run(chosen: argparse.Namespace) -> None:
     def measure() -> dict[str, float]:
         assert measured is not None
         learner.average.copy_to(smooth)
-        return held_out(Networks(smooth), measured, 10)
+        return held_out(Networks(smooth, variant=Variant(recipe.layers)), measured, 10)
 
     train("lifter", chosen, people, learner.parts, advance, measure if measured else None)
