@@ -7,17 +7,20 @@ any number of threads.
 from __future__ import annotations
 
 import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from training.rooms import room
 
 LUMA = (0.299, 0.587, 0.114)
 
 
 def random_background(batch: int, size: int, rng: Generator) -> Tensor:
-    """Smooth, blotchy or boxy backgrounds, 0..1. [B, 3, size, size]"""
+    """Smooth, blotchy or boxy backgrounds, or rooms, 0..1. [B, 3, size, size]"""
     picture = torch.rand(batch, 3, 1, 1, generator=rng).expand(batch, 3, size, size).clone()
-    kind = torch.randint(0, 4, (batch,), generator=rng)
+    kind = torch.randint(0, 5, (batch,), generator=rng)  # two in five are rooms
     textured = (kind > 0).float().view(batch, 1, 1, 1)
     for cells, amplitude in ((3, 0.7), (9, 0.4), (33, 0.2), (90, 0.1)):
         noise = 0.6 * torch.randn(batch, 3, cells, cells, generator=rng) + 0.6 * torch.randn(
@@ -31,6 +34,9 @@ def random_background(batch: int, size: int, rng: Generator) -> Tensor:
             height, width = torch.randint(6, size // 2, (2,), generator=rng).tolist()
             box = picture[index, :, top : top + height, left : left + width]
             box.mul_(0.2).add_(0.8 * torch.rand(3, 1, 1, generator=rng))
+    for index in torch.nonzero(kind > 2).flatten().tolist():
+        seed = int(torch.randint(0, 2**62, (), generator=rng))
+        picture[index] = torch.from_numpy(room(size, np.random.default_rng(seed))).permute(2, 0, 1)
     return picture.clamp_(0, 1)
 
 

@@ -2,14 +2,15 @@
 
 A folder holds shards written by `visavis-train people`, each a folder of three arrays: `rgba.npy`
 uint8 [P, V, 256, 256, 4] (premultiplied), `depth.npy` float16 [P, V, 128, 128] (metres, 0 where
-empty) and `camera.npy` float32 [P, V, 17] (world_to_camera row by row, then the distance to the
-head's origin). People brought in by `visavis-train multiview` have an 18th number, the focal length
-in picture widths, and no depth (0 everywhere).
+empty) and `camera.npy` float32 [P, V, 18] (world_to_camera row by row, the distance to the head's
+origin, the focal length in picture widths). Older shards have 17 numbers, without the focal length,
+which is the portrait camera's there; both may lie in one folder. People brought in by
+`visavis-train multiview` have no depth (0 everywhere).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,10 @@ class Views:
         """From where the portrait camera sees as much at the head's origin: where a live call
         takes every camera to be, not knowing better. Metres. [B, V]"""
         return self.distance * FOCAL / self.focal
+
+    def to(self, device: torch.device) -> Views:
+        """The same views there."""
+        return Views(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def mirrored(self, which: Tensor) -> Views:
         """The same views with the people of the boolean mask `which` [B] seen in a mirror."""
@@ -114,7 +119,7 @@ class People:
             row = person - self._starts[shard]
             rgba.append(np.stack([arrays[0][row, v] for v in chosen]))
             depth.append(np.stack([arrays[1][row, v] for v in chosen]))
-            camera.append(np.stack([arrays[2][row, v] for v in chosen]))
+            camera.append(np.stack([_with_focal(arrays[2][row, v]) for v in chosen]))
         picture = torch.from_numpy(np.stack(rgba)).permute(0, 1, 4, 2, 3).float().div_(255)
         stored = picture.shape[-1]
         if size > stored:
@@ -131,8 +136,13 @@ class People:
             torch.from_numpy(np.stack(depth)).float()[:, :, None],
             cameras[..., :16].unflatten(-1, (4, 4)),
             cameras[..., 16],
-            F.pad(cameras, (0, 1), value=FOCAL)[..., 17],  # theirs, or the portrait camera's
+            cameras[..., 17],
         )
+
+
+def _with_focal(numbers: np.ndarray) -> np.ndarray:
+    """The 18 numbers of a camera; the portrait camera's focal length where they are 17."""
+    return numbers if len(numbers) == 18 else np.append(numbers, np.float32(FOCAL))
 
 
 def relative_cameras(source: Tensor, target: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from training.people.unseen import ASSETS
+
 
 def add_facekit(parser: argparse.ArgumentParser) -> None:
     """`--facekit`, the arrays of ICT-FaceKit."""
@@ -16,6 +18,16 @@ def add_facekit(parser: argparse.ArgumentParser) -> None:
 def add_seeds(parser: argparse.ArgumentParser) -> None:
     """`--seeds`, one person each."""
     parser.add_argument("--seeds", type=seed_range, required=True, metavar="FIRST:STOP")
+
+
+def add_assets(parser: argparse.ArgumentParser) -> None:
+    """`--assets`, what the people have and wear."""
+    parser.add_argument(
+        "--assets",
+        choices=ASSETS,
+        default="usual",
+        help="unseen: each person has some that are reserved for the held-out test",
+    )
 
 
 def seed_range(text: str) -> range:

@@ -16,6 +16,12 @@ ROWS, COLUMNS = 34, 72
 TEXTURE = (256, 512)
 SQUARENESS = 0.75
 BOTTOM = -34.0
+USUAL_PATTERNS = {
+    "plain": 0.34, "rings": 0.12, "columns": 0.1, "plaid": 0.12, "cloud": 0.12, "print": 0.12,
+    "dots": 0.08,
+}  # fmt: skip
+RESERVED_PATTERNS = ("zigzag", "diamonds")
+"""Patterns that nobody in the training corpus wears; nor does anybody wear a scarf there."""
 CHEST = (0.0, -20.0, -3.0)
 """A point inside the torso."""
 
@@ -71,9 +77,14 @@ class Clothes:
     neckline: float
 
 
-def sample_clothes(skin: Skin, rng: np.random.Generator) -> Clothes:
-    """Draw shoulders and a garment (one in eight is bare)."""
-    bare = bool(rng.uniform() < 0.12)
+def sample_clothes(
+    skin: Skin, rng: np.random.Generator, pattern: str | None = None, scarf: bool = False
+) -> Clothes:
+    """Draw shoulders and a garment (one in eight is bare).
+
+    A reserved `pattern` takes the place of a usual one, and a `scarf` that of a collar.
+    """
+    bare = bool(rng.uniform() < 0.12) and not (pattern or scarf)
     neckline = float(rng.uniform(-13.6, -9.8))
     own = rng.spawn(1)[0]  # a stream apart, so that what follows stays as it was
     if bare:
@@ -88,14 +99,16 @@ def sample_clothes(skin: Skin, rng: np.random.Generator) -> Clothes:
         texture = np.broadcast_to(skin.base, (*TEXTURE, 3)) * np.ones(3)
         texture = texture * (1 + 0.03 * _blotches(rng, 12)[..., None])
     else:
-        texture = _fabric(color, skin, rng)
+        texture = _fabric(color, skin, rng, pattern)
     positions = torso.ring(np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False).astype(np.float32))
     if not bare:
         positions = _fold(positions, rng)
     # The seam lies under an arm.
     texture = np.clip(texture, 0, 1).astype(np.float32)
     meshes = [cloth(positions, texture, 0.05, inside=CHEST)]
-    if not bare and rng.uniform() < 0.75:
+    if scarf:
+        meshes += _scarf(torso, rng)
+    elif not bare and rng.uniform() < 0.75:
         meshes.append(_collar(torso, color, rng))
     return Clothes(torso, meshes, bare, color.astype(np.float32), neckline)
 
@@ -132,7 +145,7 @@ def _blotches(rng: np.random.Generator, cells: int) -> F32:
     return cv2.resize(noise, TEXTURE[::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def _fabric(color: F32, skin: Skin, rng: np.random.Generator) -> F32:
+def _fabric(color: F32, skin: Skin, rng: np.random.Generator, pattern: str | None = None) -> F32:
     rows, columns = TEXTURE
     v, u = np.meshgrid(np.arange(rows) / rows, np.arange(columns) / columns, indexing="ij")
     second = np.clip(rng.uniform(0.04, 0.95) * rng.uniform(0.6, 1.0, 3), 0.02, 0.95)
@@ -146,8 +159,7 @@ def _fabric(color: F32, skin: Skin, rng: np.random.Generator) -> F32:
         # A steep ramp instead of a step, so that the edge is antialiased.
         return np.clip((np.cos(2 * np.pi * axis * count) - np.cos(np.pi * share)) * 4 + 0.5, 0, 1)
 
-    kind = rng.choice(["plain", "rings", "columns", "plaid", "cloud", "print", "dots"],
-                      p=[0.34, 0.12, 0.1, 0.12, 0.12, 0.12, 0.08])  # fmt: skip
+    kind = pattern or rng.choice(list(USUAL_PATTERNS), p=list(USUAL_PATTERNS.values()))
     if kind == "rings":
         blend(stripes(v, rng.integers(6, 26), rng.uniform(0.2, 0.6)), second)
     elif kind == "columns":
@@ -168,6 +180,16 @@ def _fabric(color: F32, skin: Skin, rng: np.random.Generator) -> F32:
         count = rng.integers(10, 24)
         dots = np.cos(2 * np.pi * v * count) + np.cos(2 * np.pi * u * count * 3)
         blend((dots - rng.uniform(0.8, 1.6)) * 4, second)
+    elif kind == "zigzag":
+        teeth = np.abs((u * rng.integers(20, 44)) % 1 - 0.5) * rng.uniform(0.04, 0.1)
+        blend(stripes(v + teeth, rng.integers(7, 18), rng.uniform(0.3, 0.6)), second)
+    elif kind == "diamonds":
+        down, around = v * rng.integers(5, 11), u * rng.integers(22, 40)
+        along, across = (down + around) % 1, (down - around) % 1
+        inside = np.minimum(np.minimum(along, 1 - along), np.minimum(across, 1 - across))
+        odd = (np.floor(down + around) + np.floor(down - around)) % 2
+        blend((inside - 0.06) * 20 * odd, second)
+        blend(1 - np.abs(inside - 0.3) * 40, 1 - color)
     weave = rng.standard_normal((rows, columns, 1)) * rng.uniform(0.015, 0.06)
     image = image * (1 + weave + rng.uniform(0.02, 0.09) * _blotches(rng, 9)[..., None])
     across = np.abs(u - 0.25)
@@ -196,3 +218,27 @@ def _collar(torso: Torso, color: F32, rng: np.random.Generator) -> Mesh:
     path[:, 1] -= 0.5 * np.sin(angle) * rng.uniform(0.3, 1.5)
     shade = np.clip(color * rng.choice([1.0, rng.uniform(0.5, 1.3)]), 0, 1)
     return tube(path, float(radius), 8, shade.astype(np.float32), 0.05, closed=True)
+
+
+def _scarf(torso: Torso, rng: np.random.Generator) -> list[Mesh]:
+    """Two windings around the neck, and the end that hangs before the chest."""
+    color = np.clip(rng.uniform(0.1, 0.95) * rng.uniform(0.5, 1.0, 3), 0.02, 0.95)
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False).astype(np.float32)
+    meshes = []
+    for level, (size, tilt) in enumerate(((1.9, 0.7), (1.7, -0.5))):
+        path = torso.ring(angle)[1].copy()
+        path[:, [0, 2]] *= 1.08 + 0.1 * level
+        path[:, 1] += 1.2 - 1.9 * level + tilt * np.sin(angle + rng.uniform(-0.6, 0.6))
+        path[:, 1] -= 0.8 * np.clip(np.sin(angle), 0, 1)
+        folds = size * (1 + 0.12 * np.sin(angle * rng.integers(4, 8) + rng.uniform(0, 6)))
+        radii = np.stack([folds * 0.8, folds], 1)
+        shade = (color * rng.uniform(0.85, 1.05)).astype(np.float32)
+        meshes.append(tube(path, np.concatenate([radii, radii[:1]]), 12, shade, 0.03, closed=True))
+    t = np.linspace(0, 1, 16, dtype=np.float32)
+    x = rng.choice([-1.0, 1.0]) * rng.uniform(1, 3.5) * (1 + 0.6 * t)
+    end = np.stack([x, meshes[1].positions[:, 1].mean() - rng.uniform(9, 15) * t, 0 * t], 1)
+    front = torso.ring(np.array([np.pi / 2], np.float32))[:, 0]
+    end[:, 2] = np.interp(-end[:, 1], -front[:, 1], front[:, 2]) + 1.0
+    meshes.append(tube(end.astype(np.float32), np.array([[1.9, 0.5]] * 16), 12,
+                       color.astype(np.float32), 0.03, closed=False))  # fmt: skip
+    return meshes

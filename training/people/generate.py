@@ -1,12 +1,13 @@
 """Render synthetic people into a folder of shards.
 
     visavis-train people --facekit NPZ --seeds 0:3000 --out DIR [--layout test|grid]
-                         [--path-tracer PYTHON]
+                         [--assets unseen] [--path-tracer PYTHON]
 
 A few worker processes each hold an OpenGL context. Complete shards are kept, so an interrupted run
 goes on where it stopped. With a Python that has Blender's `bpy` (5.0; it wants an environment for
 itself: python -m venv blender && blender/bin/pip install bpy), pictures are path-traced: far
-slower, with real shadows, light in the skin and fine hair. Depth is OpenGL's in both cases.
+slower, with real shadows, light in the skin and fine hair. Depth is OpenGL's in both cases. With
+`--assets unseen` every person has something that no usual one has: for the held-out test.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from training.people.arguments import add_facekit, add_seeds
+from training.people.arguments import add_assets, add_facekit, add_seeds
 from training.people.facekit import FaceKit
 from training.people.path_traced import PathTracer, check
 from training.people.person import sample_person
+from training.people.perspective import seen_from
 from training.people.renderer import Renderer
 from training.people.shards import DEPTH, Shard, plan
-from training.people.views import PICTURE, VIEWS, Layout, sample_views
+from training.people.unseen import Assets
+from training.people.views import PICTURE, VIEWS, Layout, sample_views, webcam_distance
 
 Task = tuple[Shard, int]
 
@@ -35,12 +38,14 @@ _renderer: Renderer | None = None
 _kit: FaceKit | None = None
 _layout: Layout = "train"
 _tracer: PathTracer | None = None
+_assets: Assets = "usual"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `visavis-train people`."""
     add_facekit(parser)
     add_seeds(parser)
+    add_assets(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of shards")
     parser.add_argument("--layout", choices=VIEWS, default="train", help="of the views")
     parser.add_argument("--workers", type=int, default=2, help="processes")
@@ -53,7 +58,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Do what `visavis-train people` asks for."""
     traced = (options.path_tracer, options.samples) if options.path_tracer else None
-    generate(options.facekit, options.out, options.seeds, options.layout, options.workers, traced)
+    generate(
+        options.facekit,
+        options.out,
+        options.seeds,
+        options.layout,
+        options.workers,
+        traced,
+        options.assets,
+    )
 
 
 def render_person(
@@ -62,9 +75,12 @@ def render_person(
     seed: int,
     layout: Layout,
     tracer: PathTracer | None = None,
+    assets: Assets = "usual",
 ) -> dict[str, np.ndarray]:
     """Render the views of one seed: the arrays of a shard without their first axis."""
-    person = sample_person(kit, seed)
+    person = sample_person(kit, seed, assets=assets)
+    if layout == "train":
+        person = seen_from(person, webcam_distance(np.random.default_rng([seed, 98])))
     renderer.load(person)
     views = sample_views(layout, np.random.default_rng([seed, 99]))
     rgba, depth = [], []
@@ -91,6 +107,7 @@ def generate(
     layout: Layout,
     workers: int,
     traced: tuple[Path, int] | None = None,
+    assets: Assets = "usual",
 ) -> None:
     """Render `seeds` into shards under `folder`; complete shards are kept, others made anew.
 
@@ -105,7 +122,7 @@ def generate(
     progress = tqdm(
         total=len(seeds), initial=len(seeds) - total, unit="person", smoothing=0.02, mininterval=5
     )
-    with context.Pool(workers, _start_worker, (facekit, layout, workers, traced)) as pool:
+    with context.Pool(workers, _start_worker, (facekit, layout, workers, traced, assets)) as pool:
         pending = iter(shards)
         for shard, position in pool.imap(_work, _prepared(tasks), chunksize=1):
             progress.update()
@@ -124,11 +141,11 @@ def _prepared(tasks: list[Task]) -> Iterator[Task]:
 
 
 def _start_worker(
-    facekit: Path, layout: Layout, workers: int, traced: tuple[Path, int] | None
+    facekit: Path, layout: Layout, workers: int, traced: tuple[Path, int] | None, assets: Assets
 ) -> None:
-    global _renderer, _kit, _layout, _tracer
+    global _renderer, _kit, _layout, _tracer, _assets
     cv2.setNumThreads(1)
-    _kit, _layout = FaceKit.load(facekit), layout
+    _kit, _layout, _assets = FaceKit.load(facekit), layout, assets
     _renderer = Renderer(_kit, PICTURE[layout])
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
     _tracer = PathTracer(*traced, threads) if traced else None
@@ -138,5 +155,5 @@ def _work(task: Task) -> Task:
     assert _kit is not None and _renderer is not None
     shard, position = task
     seed = shard.seeds[position]
-    shard.write(position, render_person(_kit, _renderer, seed, _layout, _tracer))
+    shard.write(position, render_person(_kit, _renderer, seed, _layout, _tracer, _assets))
     return task

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,9 +11,14 @@ from training.people.facekit import LANDMARKS
 from training.people.mesh import Mesh, joined, tube
 
 F32 = NDArray[np.float32]
+Shape = Literal["usual", "aviator", "cat-eye"]
+RESERVED: tuple[Shape, ...] = ("aviator", "cat-eye")
+"""Shapes that nobody in the training corpus wears."""
 
 
-def sample_glasses(vertices: F32, rng: np.random.Generator, share: float = 0.12) -> Mesh | None:
+def sample_glasses(
+    vertices: F32, rng: np.random.Generator, share: float = 0.17, shape: Shape = "usual"
+) -> Mesh | None:
     """Glasses for a `share` of the people."""
     wears = rng.uniform() < share
     half_width, half_height = rng.uniform(2.3, 2.9), rng.uniform(1.5, 2.2)
@@ -37,6 +44,13 @@ def sample_glasses(vertices: F32, rng: np.random.Generator, share: float = 0.12)
         center[0] = side * max(abs(center[0]) + 0.15, half_width + 0.45)
         x = center[0] + half_width * np.sign(cos) * np.abs(cos) ** squareness
         y = center[1] - 0.35 + half_height * np.sign(sin) * np.abs(sin) ** squareness
+        if shape == "aviator":  # a drop that hangs outwards
+            x = x - side * half_width * 0.22 * np.clip(-sin, 0, 1)
+            x = x + side * half_width * 0.3 * np.clip(-sin * (1 + side * cos), 0, 1)
+            y = y - half_height * 0.35 * np.clip(-sin, 0, 1)
+        elif shape == "cat-eye":  # drawn up at the temples, narrow at the bottom
+            y = y + half_height * 0.55 * np.clip(side * cos, 0, 1) ** 2 * np.clip(sin + 0.4, 0, 1)
+            x = x - half_width * 0.2 * np.sign(cos) * np.clip(-sin, 0, 1) * np.abs(cos)
         # The front bends around the face: it recedes with the distance from the nose.
         z = brow_z + 0.65 - 0.035 * x**2
         rim = np.stack([x, y, z], 1)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from training.people.clothes import Clothes
 from training.people.facekit import FaceKit
 from training.people.hairline import Hairline
+from training.people.plaits import grow_plaits
 from training.people.skin import Skin
 
 F32 = NDArray[np.float32]
@@ -43,6 +44,9 @@ class Style:
     loose: bool = False  # long hair that stands off and flies instead of falling
     knot: float | None = None  # height (kit y) at which it is tied behind the head
     tail: float = 0.0  # how far it hangs from the knot; below 4 it is a bun
+    strip: float = np.inf  # half the width of the strip along the middle in which it grows
+    plait: float = 0.0  # length of two plaits
+    cut: float | None = None  # height (kit y) at which it is cut off all around
 
 
 def sample_style(rng: np.random.Generator) -> Style:
@@ -101,15 +105,25 @@ def sample_hair(
     clothes: Clothes,
     count: int,
     rng: np.random.Generator,
+    instead: Style | None = None,
 ) -> Strands | None:
-    """Grow hair (unless bald) and sometimes a beard; None when there is neither."""
-    style = sample_style(rng)
+    """Grow hair (unless bald) and sometimes a beard; None when there is neither.
+
+    `instead` is worn in place of a usual style.
+    """
+    style = sample_style(rng)  # drawn in any case, so that what follows stays as it was
+    style = instead or style
     grown = []
     if not bald:
         grown.append(grow_hair(kit, vertices, normals, hairline, style, clothes, count, rng))
         if style.knot is not None:
             length = grown[0].points.shape[1]
             grown.append(grow_tail(vertices, style, clothes, count // 4, length, rng))
+        if style.plait:
+            length = grown[0].points.shape[1]
+            points = grow_plaits(clothes.torso, style.plait, count // 3, length, rng)
+            shade = rng.uniform(0, 1, len(points)).astype(np.float32)
+            grown.append(Strands(points, shade, np.full(len(points), 0.7, np.float32)))
     if skin.stubble > 0.45 and rng.uniform() < 0.6:
         grown.append(
             grow_beard(
@@ -174,6 +188,7 @@ def grow_hair(
 ) -> Strands:  # fmt: skip
     """`count` strands of one style on the scalp."""
     coverage = hairline.coverage(kit.neutral, softness=0.22)
+    coverage = np.where(np.abs(kit.neutral[:, 0]) < style.strip, coverage, 0)
     roots = _scatter(kit, vertices, normals, coverage, count, rng)
     near = hairline.coverage(roots.mean, softness=0.5)[
         :, None
@@ -238,6 +253,8 @@ def grow_hair(
             position = clothes.torso.outside(position, 0.3)
         points[:, k + 1] = position
     _pull_to_guides(points, guide_of, guides, style.clump)
+    if style.cut is not None:
+        points = _cut_off(points, style.cut)
     shade = rng.uniform(0, 1, count).astype(np.float32)
     return Strands(points, shade, depth[:, 0])
 
@@ -305,6 +322,19 @@ def _pull_to_guides(points: F32, guide_of: NDArray[np.int64], guides: int, stren
     mean = mean.reshape(guides, *points.shape[1:]).astype(np.float32)
     pull = (np.linspace(0, 1, points.shape[1]) ** 1.5 * strength)[None, :, None].astype(np.float32)
     points += (mean[guide_of] - relative) * pull
+
+
+def _cut_off(points: F32, height: float) -> F32:
+    """Strands that end where they fall below `height`, with as many points as before."""
+    count, length, _ = points.shape
+    below = points[..., 1] < height
+    end = np.where(below.any(1), below.argmax(1), length - 1)
+    # What grows from below stays, cropped; and no strand may shrink to a point.
+    at = np.maximum(end, 1.0)[:, None] * np.linspace(0, 1, length)
+    low = np.minimum(at.astype(np.int64), length - 2)
+    share = (at - low)[..., None]
+    row = np.arange(count)[:, None]
+    return (points[row, low] * (1 - share) + points[row, low + 1] * share).astype(np.float32)
 
 
 def grow_beard(

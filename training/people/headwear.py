@@ -18,7 +18,10 @@ F32 = NDArray[np.float32]
 HEAD = (0.0, 3.0, 0.5)
 CENTER = np.array(HEAD, np.float32)
 ROWS, COLUMNS = 22, 56
+HEADWEAR = 0.14
 KINDS = ("beanie", "cap", "brimmed", "headscarf")
+RESERVED = ("turban", "beret")
+"""Kinds that nobody in the training corpus wears."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,26 @@ class Headwear:
 
 
 def sample_headwear(
-    kit: FaceKit, vertices: F32, torso: Torso, rng: np.random.Generator, share: float = 0.14
+    kit: FaceKit,
+    vertices: F32,
+    torso: Torso,
+    rng: np.random.Generator,
+    share: float = HEADWEAR,
+    instead: str | None = None,
 ) -> Headwear | None:
-    """Something on the head for a `share` of the people, headphones for a few more."""
+    """Something on the head for a `share` of the people, headphones for a few more.
+
+    `instead`, a kind of `RESERVED`, is worn in any case.
+    """
     kind = str(rng.choice(KINDS, p=[0.3, 0.3, 0.15, 0.25]))
     color = np.clip(rng.uniform(0.03, 0.9) * rng.uniform(0.5, 1.0, 3), 0.02, 0.9)
     draw = rng.uniform()
-    if draw > share + 0.05:
+    if draw > share + 0.05 and instead is None:
         return None
     hull = vertices[np.unique(kit.skin_triangles)][::7]
     hull = hull[hull[:, 1] > -6]
+    if instead is not None:
+        return _wound(hull, vertices, color, rng, instead)
     if draw > share:
         return Headwear([_headphones(hull, vertices, color, rng)], None, (0, 0))
     if kind == "headscarf":
@@ -162,6 +175,35 @@ def _sheet(
     rings[..., 1] -= (droop * width * steps**1.5 * share[None, :, None])[..., 0]
     shade = color * rng.uniform(0.7, 1.1)
     return _cloth(_creased(rings, rng), _fabric(shade, rng))
+
+
+def _wound(hull: F32, vertices: F32, color: F32, rng: np.random.Generator, kind: str) -> Headwear:
+    """A turban of crossing windings, or a beret pulled to one side."""
+    front = vertices[LANDMARKS[17:27], 1].max() + rng.uniform(1.0, 2.4)
+    back = rng.uniform(0.5, 2.0) if kind == "turban" else rng.uniform(4.0, 6.0)
+    slope = (front - back) / 18.0
+    rim = (front - 9 * slope, slope)
+    dome = _dome(hull, rim, 0.45, 0.0, True)
+    outward = dome - dome.mean((0, 1))
+    outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
+    t = np.linspace(0, 1, ROWS)[:, None]
+    azimuth = np.linspace(-np.pi, np.pi, COLUMNS, endpoint=False)[None] + np.pi / 2
+    if kind == "turban":
+        from_front = np.abs((azimuth + np.pi) % (2 * np.pi) - np.pi)
+        winding = np.abs(np.sin(np.pi * (rng.integers(4, 6) * t - 0.55 * from_front)))
+        thick = rng.uniform(1.1, 2.2) * np.sin(np.pi * np.clip(0.25 + 0.75 * t, 0, 1)) ** 0.6
+        dome = dome + outward * (0.2 + thick * (0.72 + 0.28 * winding))[..., None]
+        texture = _fabric(color, rng)
+    else:
+        flat = outward * np.array([1.0, 0.0, 1.0])
+        wide = rng.uniform(2.0, 3.4) * np.sin(np.pi * np.clip(t * 1.15, 0, 1)) ** 0.8
+        dome = dome + flat * wide[..., None]
+        dome[..., 1] -= (0.6 * wide * np.clip(1 - 2 * t, 0, 1)) + 1.2 * t
+        tilt = rng.choice([-1.0, 1.0]) * rng.uniform(0.12, 0.25)
+        dome[..., 1] += np.clip(2.5 * t, 0, 1) * tilt * dome[..., 0]
+        dome[..., 0] -= np.sign(tilt) * 1.6 * np.sin(np.pi * t)
+        texture = _fabric(color, rng)
+    return Headwear([_cloth(_creased(dome, rng), texture)], hull, rim)
 
 
 def _headscarf(

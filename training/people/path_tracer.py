@@ -2,7 +2,7 @@
 
 Nothing but numpy and bpy is imported, since bpy brings an old numpy and a gigabyte of files, and
 wants an environment for itself. `training.people.path_traced` starts this file and talks to it by
-lines of JSON: {"scene": npz, "out": folder, "views": [[17 numbers], ...], "size": pixels,
+lines of JSON: {"scene": npz, "out": folder, "views": [[18 numbers], ...], "size": pixels,
 "samples": per pixel,
 "threads": 0 for all}. For each line it writes OUT/0.png, OUT/1.png, ... (sRGB, alpha not
 premultiplied) and answers with a line "done".
@@ -24,7 +24,6 @@ import tempfile
 import bpy
 import numpy as np
 
-FIELD_OF_VIEW = math.radians(24)
 SKY = (32, 64)
 LAMP = math.radians(25)
 """Angular size of the key light."""
@@ -202,7 +201,7 @@ def set_up(size, samples, threads):
     render.image_settings.color_mode = "RGBA"
     scene.view_settings.view_transform = "Standard"
     camera = bpy.data.cameras.new("camera")
-    camera.angle, camera.clip_start, camera.clip_end = FIELD_OF_VIEW, 1.0, 1000.0
+    camera.clip_start, camera.clip_end = 1.0, 1000.0
     scene.camera = bpy.data.objects.new("camera", camera)
     bpy.context.collection.objects.link(scene.camera)
 
@@ -215,7 +214,9 @@ def place_camera(row, origin):
     head_from_kit[:3, 3] = -head_from_kit[:3, :3] @ origin
     to_camera = np.diag([100.0, 100, 100, 1]) @ np.reshape(row[:16], (4, 4)) @ head_from_kit
     pose = np.linalg.inv(to_camera) @ np.diag([1.0, -1, -1, 1])
-    bpy.context.scene.camera.matrix_world = Matrix(pose.tolist())
+    camera = bpy.context.scene.camera
+    camera.matrix_world = Matrix(pose.tolist())
+    camera.data.angle = 2 * math.atan(0.5 / row[17])
 
 
 def render(job):

@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from training.people import unseen
 from training.people.clothes import Clothes, sample_clothes
 from training.people.earrings import sample_earrings
 from training.people.facekit import FaceKit, vertex_normals
 from training.people.glasses import sample_glasses
 from training.people.hair import Strands, sample_hair
 from training.people.hairline import Hairline, sample_hairline
-from training.people.headwear import sample_headwear
+from training.people.headwear import HEADWEAR, sample_headwear
 from training.people.lights import Light, sample_light
 from training.people.mesh import Mesh
 from training.people.skin import Skin, paint_strokes, sample_skin
+from training.people.unseen import Assets
 
 F32 = NDArray[np.float32]
 
@@ -38,30 +40,50 @@ class Person:
 
 
 def sample_person(
-    kit: FaceKit, seed: int, texture_size: int = 512, strand_count: int = 10000
+    kit: FaceKit,
+    seed: int,
+    texture_size: int = 512,
+    strand_count: int = 10000,
+    assets: Assets = "usual",
 ) -> Person:
     """Draw a person; the same seed and arguments give the same person.
 
     Every part has a random stream of its own, so that a change to one part leaves the others alone.
+    With `unseen` assets, some parts are taken from those that are reserved for the held-out test.
     """
 
     def stream(part: int) -> np.random.Generator:
         return np.random.default_rng([seed, part])
 
+    has = unseen.choose(stream(11)) if assets == "unseen" else frozenset()
+    own = stream(12)  # of the reserved parts
     vertices = sample_shape(kit, stream(0)) + posed(kit, sample_expression(stream(1)))
     normals = vertex_normals(vertices, kit.solid)
     rng = stream(2)
-    bald = bool(rng.uniform() < 0.13)
+    bald = bool(rng.uniform() < 0.13) and not has & {"hair", "streaks"}
     hairline = sample_hairline(rng)
     skin = sample_skin(stream(3), bald)
-    clothes = sample_clothes(skin, stream(4))
+    if "iris" in has:
+        skin = replace(skin, iris=unseen.sample_iris(own))
+    garment = unseen.sample_garment(own) if "garment" in has else unseen.Garment()
+    clothes = sample_clothes(skin, stream(4), **garment)
+    style = unseen.sample_style(own) if "hair" in has else None
     hair = sample_hair(
-        kit, vertices, normals, hairline, bald, skin, clothes, strand_count, stream(6)
+        kit, vertices, normals, hairline, bald, skin, clothes, strand_count, stream(6), style
     )
-    headwear = sample_headwear(kit, vertices, clothes.torso, stream(9))
+    if "streaks" in has and hair is not None:
+        hair = unseen.streaked(hair, own)
+    share = 0 if "hair" in has else HEADWEAR  # a hat would hide the style
+    reserved = unseen.sample_headwear_kind(own) if "headwear" in has else None
+    headwear = sample_headwear(kit, vertices, clothes.torso, stream(9), share, reserved)
     if headwear is not None and hair is not None:
         hair = None if headwear.hides else replace(hair, points=headwear.press(hair.points))
-    small = [sample_glasses(vertices, stream(7)), sample_earrings(kit, vertices, stream(10))]
+    if "glasses" in has:
+        glasses = sample_glasses(vertices, stream(7), 1, unseen.sample_glasses_shape(own))
+    else:
+        glasses = sample_glasses(vertices, stream(7))
+    small = [glasses, sample_earrings(kit, vertices, stream(10))]
+    draw_light = unseen.sample_light if "light" in has else sample_light
     return Person(
         vertices=vertices,
         normals=normals,
@@ -72,7 +94,7 @@ def sample_person(
         hair=hair,
         clothes=clothes,
         worn=[mesh for mesh in small if mesh] + (headwear.meshes if headwear else []),
-        light=sample_light(stream(8), exposure=1 + 0.4 * skin.melanin),
+        light=draw_light(stream(8), exposure=1 + 0.4 * skin.melanin),
     )
 
 

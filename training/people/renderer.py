@@ -29,10 +29,10 @@ from training.people.hairline import PROFILE_Y, PROFILE_Z
 from training.people.mesh import Mesh
 from training.people.person import Person
 from training.people.shadows import Shadows, smooth
-from training.people.views import View, intrinsics
+from training.people.views import View
 
 F32 = NDArray[np.float32]
-NEAR, FAR = 20.0, 200.0
+NEAR, FAR = 10.0, 200.0
 
 # material: (gloss, wet, skin, relief)
 MATERIALS = {
@@ -195,7 +195,7 @@ class Renderer:
         light = self._person.light
         gl, raster = self._gl, self._raster
         to_camera = view.world_to_camera @ _head_from_kit()
-        clip = _projection() @ np.diag([1.0, -1.0, -1.0, 1.0]) @ _scaled(to_camera)
+        clip = _projection(view.focal) @ np.diag([1.0, -1.0, -1.0, 1.0]) @ _scaled(to_camera)
         eye = np.linalg.inv(to_camera)[:3, 3]
         self._target.use()
         self._target.clear(0, 0, 0, 0, 1.0)
@@ -371,8 +371,9 @@ def _scaled(to_camera: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.diag([100.0, 100.0, 100.0, 1.0]) @ to_camera
 
 
-def _projection() -> NDArray[np.float64]:
-    focal = 2 * intrinsics(1)[0, 0]
+def _projection(focal: float) -> NDArray[np.float64]:
+    """OpenGL's projection [4, 4] for a focal length in picture widths."""
+    focal *= 2  # clip space is two units wide
     return np.array(
         [
             [focal, 0, 0, 0],

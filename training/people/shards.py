@@ -2,8 +2,11 @@
 
     DIR/shard_00012/rgba.npy    uint8   [100, V, S, S, 4]     premultiplied sRGB, coverage
                     depth.npy   float16 [100, V, 128, 128]    metres of camera z, 0 where empty
-                    camera.npy  float32 [100, V, 17]          world_to_camera row by row, distance
+                    camera.npy  float32 [100, V, 18]          world_to_camera row by row, distance,
+                                                          focal length in picture widths
                     seeds.npy   int64   [100]
+
+Shards from before have cameras of 17 numbers: all pictures are the portrait camera's there.
 
 The layout (`training.people.views`) gives the number of views V and the edge S of their pictures.
 
@@ -20,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.people.views import PICTURE, VIEWS, Layout
+from training.people.views import NUMBERS, PICTURE, VIEWS, Layout
 
 SHARD_PEOPLE = 100
 DEPTH = 128
@@ -47,7 +50,7 @@ class Shard:
         shapes = {
             "rgba": ((*first, PICTURE[self.layout], PICTURE[self.layout], 4), np.uint8),
             "depth": ((*first, DEPTH, DEPTH), np.float16),
-            "camera": ((*first, 17), np.float32),
+            "camera": ((*first, NUMBERS), np.float32),
         }
         for name, (shape, dtype) in shapes.items():
             np.lib.format.open_memmap(self.draft / f"{name}.npy", "w+", dtype, shape).flush()

@@ -1,6 +1,6 @@
 """A contact sheet of synthetic people, to look at before a corpus is made.
 
-visavis-train sheet --facekit NPZ --seeds 0:24 --out SHEET.png
+visavis-train sheet --facekit NPZ --seeds 0:24 --out SHEET.png [--assets unseen]
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.people.arguments import add_facekit, add_seeds
+from training.people.arguments import add_assets, add_facekit, add_seeds
 from training.people.facekit import FaceKit
 from training.people.person import sample_person
 from training.people.renderer import Renderer
+from training.people.unseen import Assets
 from training.people.views import orbit
 
 BACKGROUND = 118
@@ -26,21 +27,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `visavis-train sheet`."""
     add_facekit(parser)
     add_seeds(parser)
+    add_assets(parser)
     parser.add_argument("--out", type=Path, required=True, help="picture to write")
 
 
 def run(options: argparse.Namespace) -> None:
     """Do what `visavis-train sheet` asks for."""
-    write_sheet(options.facekit, options.seeds, options.out)
+    write_sheet(options.facekit, options.seeds, options.out, options.assets)
 
 
-def write_sheet(facekit: Path, seeds: range, out: Path, size: int = 256) -> None:
+def write_sheet(
+    facekit: Path, seeds: range, out: Path, assets: Assets = "usual", size: int = 256
+) -> None:
     """Write a PNG with three views of each person, three people in a row."""
     kit = FaceKit.load(facekit)
     renderer = Renderer(kit, size)
     strips = []
     for seed in seeds:
-        renderer.load(sample_person(kit, seed))
+        renderer.load(sample_person(kit, seed, assets=assets))
         pictures = [over_gray(renderer.render(orbit(yaw, 0, 0.75))[0]) for yaw in YAWS]
         strip = np.hstack(pictures)
         cv2.putText(

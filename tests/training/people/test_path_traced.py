@@ -59,7 +59,11 @@ def test_cycles_sees_the_person_where_opengl_does(kit, renderer) -> None:
         pytest.skip("set VISAVIS_BPY to a Python that has bpy to test the path tracer")
     person = sample_person(kit, 3)
     renderer.load(person)
-    views = [orbit(0, 0, 0.75), orbit(30, 10, 0.7, 4, (0.01, -0.01))]
+    views = [
+        orbit(0, 0, 0.75),
+        orbit(30, 10, 0.7, 4, (0.01, -0.01)),
+        orbit(-20, 0, 0.4, focal=1.3),  # a near webcam with a wide lens
+    ]
     tracer = PathTracer(Path(python), samples=4)
     try:
         traced = tracer.render(kit, person, renderer.textures(), views, 256)

@@ -8,7 +8,7 @@ import pytest
 from training.people.generate import generate, render_person
 from training.people.person import sample_person
 from training.people.shards import complete
-from training.people.views import intrinsics, orbit
+from training.people.views import FOCAL, intrinsics, orbit
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +41,21 @@ def test_alpha_is_premultiplied(rendered):
 def test_depth_is_where_the_person_is(rendered):
     alpha = rendered["rgba"][..., 3].reshape(8, 128, 2, 128, 2).max((2, 4))
     assert np.array_equal(rendered["depth"] > 0, alpha > 0)
-    assert np.all(rendered["depth"][alpha > 0] > 0.4)
+    assert np.all(rendered["depth"][alpha > 0] > 0.12)
 
 
-@pytest.mark.parametrize("target", [1, 2, 4])
+@pytest.mark.parametrize("target", range(1, 8))
 def test_depth_of_one_view_lands_on_the_surface_of_another(rendered, target):
     depth, camera = (
         rendered["depth"].astype(np.float64),
         rendered["camera"][:, :16].reshape(8, 4, 4),
     )
-    k = intrinsics(128)
+    source, other = (intrinsics(128, float(rendered["camera"][v, 17])) for v in (0, target))
     row, column = np.nonzero(depth[0])
     pixels = np.stack([column + 0.5, row + 0.5, np.ones(len(row))])
-    points = np.linalg.inv(k) @ pixels * depth[0][row, column]
+    points = np.linalg.inv(source) @ pixels * depth[0][row, column]
     moved = (camera[target] @ np.linalg.inv(camera[0]) @ np.vstack([points, np.ones(len(row))]))[:3]
-    u, v = (k @ moved)[:2] / moved[2]
+    u, v = (other @ moved)[:2] / moved[2]
     inside = (u >= 0) & (u < 128) & (v >= 0) & (v < 128)
     there = depth[target][v[inside].astype(int), u[inside].astype(int)]
     assert (there > 0).mean() > 0.97  # in the other silhouette
@@ -72,6 +72,16 @@ def test_eyes_of_the_mean_face_are_where_the_portrait_expects_them(kit):
     left, right = points[42:48].mean(0), points[36:42].mean(0)
     assert np.allclose(left, [0.032, -0.036, -0.075], atol=0.006)
     assert np.allclose(right, [-0.032, -0.036, -0.075], atol=0.006)
+
+
+def test_a_near_camera_with_a_short_lens_shows_the_head_as_large(kit, renderer):
+    renderer.load(sample_person(kit, 3))
+    far, near = (
+        renderer.render(orbit(0, 0, distance, focal=FOCAL * distance / 0.75))[0][..., 3] > 127
+        for distance in (1.2, 0.4)
+    )
+    assert 0.9 < near[:150].sum() / far[:150].sum() < 1.1
+    assert not np.array_equal(near, far)
 
 
 def test_head_is_upright_in_the_picture(kit, renderer):

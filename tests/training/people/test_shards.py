@@ -7,7 +7,7 @@ def person(value):
     return {
         "rgba": np.full((8, 256, 256, 4), value, np.uint8),
         "depth": np.full((8, 128, 128), value, np.float16),
-        "camera": np.full((8, 17), value, np.float32),
+        "camera": np.full((8, 18), value, np.float32),
     }
 
 
@@ -42,7 +42,7 @@ def test_the_layout_gives_the_shapes(tmp_path):
     assert shapes == {
         "rgba": (2, 22, 512, 512, 4),
         "depth": (2, 22, 128, 128),
-        "camera": (2, 22, 17),
+        "camera": (2, 22, 18),
     }
 
 
