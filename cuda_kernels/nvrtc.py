@@ -3,13 +3,30 @@
 import importlib
 from typing import Any
 
-from cuda_kernels.build import SOURCE_FOLDER
+from cuda_kernels.build import SOURCE_FOLDER, fingerprint
+from cuda_kernels.layout import macros
 
 WHEELS = "pip install cuda-bindings nvidia-cuda-nvrtc"
 
 
 class CudaCompileError(RuntimeError):
     """NVRTC is missing, or refuses the kernels; carries its log."""
+
+
+def options(channels: int) -> tuple[str, ...]:
+    """Options of NVRTC for src/kernels.cu, the architecture apart.
+
+    Args:
+        channels: colour channels of the Gaussians, 1 to 8.
+    """
+    # cupy finds what it compiled before by the main file and these options: it does not look into
+    # headers, so that their fingerprint must be among the options.
+    defined = {**macros(channels), "HEADERS": f"0x{fingerprint()}"}
+    return (
+        "-std=c++17",
+        f"--include-path={SOURCE_FOLDER}",
+        *(f"--define-macro={name}={value}" for name, value in defined.items()),
+    )
 
 
 def compile_cubin(architecture: str, channels: int = 4) -> bytes:
@@ -42,13 +59,8 @@ def compile_cubin(architecture: str, channels: int = 4) -> bytes:
     except RuntimeError as error:  # the bindings are there, but the library they load is not
         raise CudaCompileError(f"{error}; run: {WHEELS}".replace("\n", " ")) from None
     try:
-        options = [
-            f"--gpu-architecture={architecture}".encode(),
-            b"--std=c++17",
-            b"--include-path=" + str(SOURCE_FOLDER).encode(),
-            f"--define-macro=CHANNELS={channels}".encode(),
-        ]
-        (status,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+        chosen = [f"--gpu-architecture={architecture}", *options(channels)]
+        (status,) = nvrtc.nvrtcCompileProgram(program, len(chosen), [o.encode() for o in chosen])
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             log = bytearray(check(nvrtc.nvrtcGetProgramLogSize(program)))
             check(nvrtc.nvrtcGetProgramLog(program, log))

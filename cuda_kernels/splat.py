@@ -1,17 +1,18 @@
-"""Differentiable splatting of Gaussian discs on the CPU; the kernels are in src/splat.h.
+"""Differentiable splatting of Gaussian discs, on CPU or GPU; the kernels are in src/splat.h.
 
 The method is that of Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering"
 (2023), with discs: sorted by the depth of their centres, gathered per tile of 16 x 16 pixels,
 composited front to back.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from cuda_kernels import gpu_splat
+from cuda_kernels.buffers import Buffers, View
 from cuda_kernels.library import kernels
 
 MAX_CHANNELS = 8
@@ -20,48 +21,6 @@ MAX_SIZE = 16384
 # Pairs per Gaussian that a call without `capacity` makes room for at first; heads have 1 to 2.
 _PAIRS_PER_GAUSSIAN = 4
 _LEAST_PAIRS = 65536
-
-
-@dataclass(frozen=True)
-class View:
-    """What is the same for all views of a call."""
-
-    width: int
-    height: int
-    eps2d: float = 0.1
-    near: float = 0.05
-    threads: int = 1
-
-
-@dataclass
-class Buffers:
-    """What a forward pass writes beside the picture, and the backward pass reads."""
-
-    splats: Tensor  # uint8 [views, N, bytes of one projected Gaussian]
-    starts: Tensor  # int32 [views, tiles + 1]: where a tile's list starts
-    lists: Tensor  # int32 [views, capacity]: Gaussians, tile by tile, front to back
-    pairs: Tensor  # int64 [views]: how long the list would be without a limit
-
-    @classmethod
-    def allocate(
-        cls, views: int, n: int, channels: int, view: View, capacity: int, dtype: torch.dtype
-    ) -> "Buffers":
-        size = kernels().visavis_splat_bytes(channels, int(dtype == torch.float64))
-        tiles = -(-view.width // 16) * -(-view.height // 16)
-        return cls(
-            torch.empty(views, n, size, dtype=torch.uint8),
-            torch.empty(views, tiles + 1, dtype=torch.int32),
-            torch.empty(views, capacity, dtype=torch.int32),
-            torch.zeros(views, dtype=torch.int64),
-        )
-
-    @property
-    def capacity(self) -> int:
-        return self.lists.shape[1]
-
-    def left_out(self) -> Tensor:
-        """Pairs of a Gaussian and a tile that the list did not hold. int64 [views]"""
-        return self.pairs - self.starts[:, -1]
 
 
 def _pointer(t: Tensor) -> int:
@@ -106,12 +65,27 @@ def _forward(
         enough = needed
 
 
+def _backward(
+    inputs: tuple[Tensor, ...], view: View, buffers: Buffers, out: Tensor, grad: Tensor
+) -> tuple[Tensor, ...]:
+    grads = tuple(torch.zeros_like(t) for t in inputs[:4])
+    function = getattr(kernels(), f"visavis_splat_backward_{_suffix(out.dtype)}")
+    rest = (buffers.splats, buffers.starts, buffers.lists, out, grad, *grads)
+    function(*_batch(inputs, view, buffers.capacity), *(_pointer(t) for t in rest))
+    return grads
+
+
+def _on_gpu(t: Tensor) -> bool:
+    return t.is_cuda
+
+
 class _Splat(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         *tensors, view, capacity, overflow = arguments
         inputs = tuple(t.detach().contiguous() for t in tensors)
-        out, buffers = _forward(inputs, view, capacity)
+        forward = gpu_splat.forward if _on_gpu(inputs[0]) else _forward
+        out, buffers = forward(inputs, view, capacity)
         if overflow is not None:
             overflow.copy_(buffers.left_out().view(overflow.shape))
         ctx.view = view
@@ -124,11 +98,10 @@ class _Splat(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
-        *inputs, out, splats, starts, lists, _ = ctx.saved_tensors
-        grads = tuple(torch.zeros_like(t) for t in inputs[:4])
-        function = getattr(kernels(), f"visavis_splat_backward_{_suffix(out.dtype)}")
-        rest = (splats, starts, lists, out, grad.contiguous(), *grads)
-        function(*_batch(tuple(inputs), ctx.view, lists.shape[1]), *(_pointer(t) for t in rest))
+        *inputs, out, splats, starts, lists, pairs = ctx.saved_tensors
+        buffers = Buffers(splats, starts, lists, pairs)
+        backward = gpu_splat.backward if _on_gpu(out) else _backward
+        grads = backward(tuple(inputs), ctx.view, buffers, out, grad.contiguous())
         return (*grads, None, None, None, None, None)
 
 
@@ -155,8 +128,15 @@ def check_inputs(inputs: tuple[Tensor, ...], view: View) -> None:
             raise ValueError(
                 f"splat: {name} is {tensor.dtype}; all must be float32, or all float64"
             )
-        if tensor.device.type != "cpu":
-            raise ValueError(f"splat: {name} is on {tensor.device}; these kernels run on the CPU")
+        if tensor.device != means.device:
+            raise ValueError(
+                f"splat: {name} is on {tensor.device} and means on {means.device}; all must be on"
+                " one device"
+            )
+    if means.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"splat: means is on {means.device}; needs the CPU or an NVIDIA GPU")
+    if means.is_cuda and means.dtype == torch.float64:
+        raise ValueError("splat: means is torch.float64; on a GPU all must be float32")
     if not 1 <= C <= MAX_CHANNELS:
         raise ValueError(f"splat: {C} colour channels; from 1 to {MAX_CHANNELS} can be splatted")
     if not (0 < view.width <= MAX_SIZE and 0 < view.height <= MAX_SIZE):
@@ -187,8 +167,10 @@ def splat(
     at a pixel is min(0.99, opacity * exp(-d^T S^-1 d / 2)), nothing under 1/255, and a pixel takes
     no more once less than 1/1000 of what lies behind would show. Equal depths: lower index first.
 
+    All tensors are on the CPU, or all on one NVIDIA GPU.
+
     Args:
-        means: centres in metres, world frame. float32 (or float64) [B, N, 3]
+        means: centres in metres, world frame. float32 (on the CPU also float64) [B, N, 3]
         axes: half axes (one sigma) in metres, world frame. [B, N, 2, 3]
         opacities: 0 to 1; less than 1/255 is not seen. [B, N]
         colors: any C = 1 to 8 channels. [B, N, C]
@@ -198,7 +180,7 @@ def splat(
         height: of the picture, pixels.
         eps2d: square pixels added to the screen covariance, a blur that hides the grid.
         near: discs whose centre is nearer to the camera are left out, metres.
-        threads: CPU threads; over views, or over tiles where there is one view.
+        threads: CPU threads; over views, or over tiles where there is one view. No matter on a GPU.
         capacity: how many pairs (Gaussian, tile) a view may have; the farthest Gaussians beyond
             are left out. Default: as many as there are.
         overflow: if given, is filled with the number of pairs left out. int64 [B, V]
@@ -206,10 +188,10 @@ def splat(
         Sum of weight * color, sum of weight * depth (metres), alpha. [B, V, C + 2, H, W]
     Raises:
         ValueError: shapes, types or sizes do not fit.
-        KernelLibraryError: the kernels are not compiled for this machine.
+        KernelLibraryError: the kernels are not compiled for this machine, or cupy is not there.
     """
     inputs = (means, axes, opacities, colors, world_to_camera, K)
-    view = View(int(width), int(height), eps2d, near, threads)
+    view = View(int(width), int(height), float(eps2d), float(near), threads)
     check_inputs(inputs, view)
     if capacity is not None and capacity < 1:
         raise ValueError(f"splat: capacity {capacity}; a view needs room for at least one pair")

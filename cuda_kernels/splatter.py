@@ -1,9 +1,10 @@
-"""Splatting for a frame loop: buffers allocated once, no autograd."""
+"""Splatting for a frame loop on the CPU: buffers allocated once, no autograd."""
 
 import torch
 from torch import Tensor
 
-from cuda_kernels.splat import MAX_CHANNELS, Buffers, View, check_inputs, run_forward
+from cuda_kernels.buffers import Buffers, View
+from cuda_kernels.splat import MAX_CHANNELS, check_inputs, run_forward
 
 
 class Splatter:
@@ -89,9 +90,11 @@ class Splatter:
             or picture.dtype != torch.float32
             or means.dtype != torch.float32
             or not picture.is_contiguous()
+            or means.device != self._picture.device
+            or picture.device != self._picture.device
         ):
             raise ValueError(
-                f"Splatter: out must be contiguous float32 {list(self._picture.shape)}"
+                f"Splatter: out must be contiguous float32 {list(self._picture.shape)}, on the CPU"
             )
         run_forward(inputs, self.view, self._buffers, picture)
         return picture

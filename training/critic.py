@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.run import Stateful, Workers
+from training.run import CPU, Stateful, Workers
 
 
 class Discriminator(nn.Module):
@@ -37,15 +37,15 @@ class Discriminator(nn.Module):
         """
         self.train()
         with torch.no_grad():
-            self(torch.zeros(1, 4, 16, 16))
+            self(torch.zeros(1, 4, 16, 16, device=self.head.bias.device))
         self.eval()
 
 
 class Critic:
     """A discriminator with its optimizer. The workers share it."""
 
-    def __init__(self) -> None:
-        self.network = Discriminator().to(memory_format=torch.channels_last)
+    def __init__(self, device: torch.device = CPU) -> None:
+        self.network = Discriminator().to(device, memory_format=torch.channels_last)
         self._optimizer = torch.optim.Adam(self.network.parameters(), 4e-4, betas=(0.5, 0.9))
         self.network.eval()
 
@@ -77,7 +77,7 @@ def discriminator_loss(
     discriminator: Discriminator, picture: Tensor, truth: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """Hinge loss of made against true pictures."""
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+    with torch.autocast(picture.device.type, torch.bfloat16, cache_enabled=False):
         fake, _ = discriminator(picture.to(memory_format=torch.channels_last))
         real, _ = discriminator(truth.to(memory_format=torch.channels_last))
     total = F.relu(1 + fake).mean() + F.relu(1 - real).mean()

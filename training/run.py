@@ -1,17 +1,19 @@
 """What every training run shares: options, seeds by step, schedules, an averaged copy, the loop.
 
 Each step draws from generators seeded by (run seed, step, worker), so a resumed run goes on exactly
-as the unbroken one.
+as the unbroken one; on a GPU it draws the same, and sums in another order.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import importlib.util
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.errors import SetupError
 from training.dataset import People
+
+CPU = torch.device("cpu")
 
 UNIMPORTANT = ("minutes", "every")
 """Options that have no influence on the weights, and are not stored with them."""
@@ -32,17 +37,53 @@ def generators(seed: int, step: int, worker: int) -> tuple[np.random.Generator, 
     return source, torch.Generator().manual_seed(int(source.integers(0, 2**62)))
 
 
+def chosen_device(chosen: argparse.Namespace) -> torch.device:
+    """Where `--device` says to compute.
+
+    Args:
+        chosen: parsed by `add_options`.
+
+    Raises:
+        SetupError: a GPU is asked for and there is none, or cupy is missing.
+    """
+    found = chosen.device != "cpu" and torch.cuda.is_available()
+    if not found and chosen.device != "cuda":
+        return CPU
+    if not found:
+        raise SetupError(
+            "--device cuda needs an NVIDIA GPU and a CUDA build of torch, and one is missing here. "
+            "Without the option the CPU computes."
+        )
+    if importlib.util.find_spec("cupy") is None:
+        raise SetupError(
+            "A GPU needs cupy. Run: pip install 'visavis[cuda]', or choose --device cpu."
+        )
+    return torch.device("cuda")
+
+
 class Workers:
     """Threads that each compute the gradients of a part of the batch, on one core each.
 
     Convolution gradients of one part on two cores spin at barriers: on a busy machine that was
-    measured to be three times slower than two parts side by side.
+    measured to be three times slower than two parts side by side. A GPU wants the batch whole:
+    there the calling thread is the only worker.
+
+    Args:
+        count: of threads.
+        device: where they compute.
+
+    Attributes:
+        count: into how many parts the batch is to be divided.
     """
 
-    def __init__(self, count: int) -> None:
-        torch.set_num_threads(1)
-        self.count = count
-        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    def __init__(self, count: int, device: torch.device = CPU) -> None:
+        self._map: Callable[..., Iterable[Any]] = map
+        self.count = 1
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+            self.count = count
+            pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+            self._map = pool.map
 
     def gradients(
         self,
@@ -59,7 +100,7 @@ class Workers:
             total, parts = compute(worker)
             return torch.autograd.grad(total, parameters, allow_unused=True), parts
 
-        results = list(self._pool.map(work, range(self.count)))
+        results = list(self._map(work, range(self.count)))
         (first, _), *others = results
         for index, parameter in enumerate(parameters):
             parameter.grad = first[index]
@@ -103,7 +144,7 @@ class Average:
         return self.weights
 
     def load_state_dict(self, state: list[Tensor]) -> None:
-        self.weights = state
+        self.weights = [new.to(old.device) for new, old in zip(state, self.weights, strict=True)]
 
 
 class Learner:
@@ -164,6 +205,12 @@ def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     parser.add_argument("--batch", type=int, help="people in a step")
     parser.add_argument("--rate", type=float)
     parser.add_argument("--threads", type=int, default=2, help="each takes a part of the batch")
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="auto: the GPU where there is one; it takes whole batches, whatever --threads says",
+    )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     parser.set_defaults(**defaults)
@@ -194,7 +241,7 @@ def train(
     step, seconds = 0, 0.0
     checkpoint = chosen.out / f"{name}.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=CPU)
         for part, holder in parts.items():
             holder.load_state_dict(state[part])
         step, seconds = state["step"], state["seconds"]
@@ -204,7 +251,7 @@ def train(
         elapsed = time.monotonic() - start
         done = step >= chosen.steps or (chosen.minutes and elapsed > 60 * chosen.minutes)
         if step and (step % chosen.every == 0 or done):
-            state = {part: holder.state_dict() for part, holder in parts.items()}
+            state = {part: on_cpu(holder.state_dict()) for part, holder in parts.items()}
             settings = {
                 key: value
                 for key, value in vars(chosen).items()
@@ -226,6 +273,20 @@ def train(
         step, counted = step + 1, counted + 1
         for key, value in losses.items():
             sums[key] = sums.get(key, 0.0) + value
+
+
+def on_cpu(state: Any) -> Any:
+    """The state of a part with its tensors on the CPU, so that any machine can read it."""
+    if isinstance(state, Tensor):
+        return state.cpu()
+    if isinstance(state, list | tuple):
+        return type(state)(on_cpu(value) for value in state)
+    if isinstance(state, dict):
+        # A copy: a network's state carries more than its items, an optimizer's is the live one.
+        moved = copy.copy(state)
+        moved.update((key, on_cpu(value)) for key, value in state.items())
+        return moved
+    return state
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

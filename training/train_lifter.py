@@ -26,7 +26,7 @@ from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
-from training.run import Learner, Workers, add_options, cosine, generators, train
+from training.run import Learner, Workers, add_options, chosen_device, cosine, generators, train
 from training.variants import Variant
 
 FINE_BEFORE = 0.2
@@ -70,6 +70,11 @@ class Sample:
     mask: Tensor  # [B, 1, 256, 256]
     given: Tensor  # [B]
     views: Views  # view 0 is the input
+
+    def to(self, device: torch.device) -> Sample:
+        """The same batch there."""
+        image, mask, given = (t.to(device) for t in (self.image, self.mask, self.given))
+        return Sample(image, mask, given, self.views.to(device))
 
 
 def draw(
@@ -236,9 +241,11 @@ def part_loss(
     other = None
     if rng.uniform() < recipe.steady:
         sample.image, other = noised_twice(sample.image, noise)
+    device = next(network.parameters()).device
+    sample = sample.to(device)
 
     def lift(image: Tensor) -> tuple[Layers, LiftedGaussians]:
-        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
             front, back = network(image, sample.mask, sample.given)
         layers = Layers(front.float(), back.float())
         gaussians = to_gaussians(layers, image, sample.views.distance[:, 0], stride)
@@ -252,7 +259,7 @@ def part_loss(
     cameras = sample.views.world_to_camera
     focal = sample.views.focal[:, 1:]
     splatted = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], focal, size)
-    backdrop = torch.rand(len(truth), 1, 3, 1, 1, generator=noise)
+    backdrop = torch.rand(len(truth), 1, 3, 1, 1, generator=noise).to(device)
     depth_weight = 0.1 * max(0.1, 1 - 2 * progress)
     total, parts = loss(
         splatted,
@@ -267,7 +274,9 @@ def part_loss(
     )
     parts["steady"] = 0.0
     if other is not None:
-        again = splat_lifted(lift(other)[1], cameras[:, 0], cameras[:, 1:2], focal[:, :1], size)
+        again = splat_lifted(
+            lift(other.to(device))[1], cameras[:, 0], cameras[:, 1:2], focal[:, :1], size
+        )
         apart = (splatted[:, :1] - again)[:, :, [0, 1, 2, 5]].abs().mean()
         total = total + STEADY * apart
         parts["steady"] = float(apart.detach()) / recipe.steady  # so that logs show its mean
@@ -307,19 +316,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> None:
     """Do what `visavis-train lifter` asks for."""
     torch.manual_seed(chosen.seed)
+    device = chosen_device(chosen)
     network, smooth = (Lifter().to(memory_format=torch.channels_last) for _ in range(2))
     if chosen.start:
         network.load_state_dict(load_lifter(chosen.start).state_dict())
-    learner = Learner(network, chosen.rate)
+    learner = Learner(network.to(device), chosen.rate)
     people = People(chosen.people)
     measured = People(chosen.held_out) if chosen.held_out else None
-    workers = Workers(chosen.threads)
+    workers = Workers(chosen.threads, device)
     recipe = Recipe(chosen.detail, chosen.withheld, chosen.fine, chosen.steady, chosen.layers)
 
     def advance(step: int) -> dict[str, float]:
         def part(worker: int) -> tuple[Tensor, dict[str, float]]:
             rng, noise = generators(chosen.seed, step, worker)
-            share = chosen.batch // chosen.threads
+            share = chosen.batch // workers.count
             return part_loss(network, people, rng, noise, step / chosen.steps, share, recipe)
 
         losses = workers.gradients(learner.parameters, part)

@@ -31,7 +31,7 @@ from training.lifted_views import splat_lifted
 from training.losses import gradient_l1, luma, ssim
 from training.portraits import Portraits
 from training.predictions import Networks
-from training.run import Learner, Workers, add_options, cosine, generators, train
+from training.run import Learner, Workers, add_options, chosen_device, cosine, generators, train
 from training.train_lifter import Recipe, part_loss
 
 ADVERSARIAL = 0.01
@@ -43,16 +43,16 @@ FRONT = viewpoint_camera(Viewpoint()).world_to_camera
 
 def lift(network: nn.Module, image: Tensor, mask: Tensor) -> LiftedGaussians:
     """Gaussians of portraits [B, 3, 256, 256] with their masks [B, 1, 256, 256]."""
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        front, back = network(image, mask, torch.ones(len(image)))
-    distance = torch.full((len(image),), NOMINAL_DISTANCE)
+    with torch.autocast(image.device.type, torch.bfloat16, cache_enabled=False):
+        front, back = network(image, mask, image.new_ones(len(image)))
+    distance = image.new_full((len(image),), NOMINAL_DISTANCE)
     return to_gaussians(Layers(front.float(), back.float()), image, distance)
 
 
 def view(gaussians: LiftedGaussians, source: Tensor, target: Tensor) -> Tensor:
     """Premultiplied RGBA [B, 4, 256, 256] as cameras `target` [B, 4, 4] see what those of `source`
     [B, 4, 4] lifted."""
-    focal = torch.full((len(source), 1), FOCAL)
+    focal = source.new_full((len(source), 1), FOCAL)
     splatted = splat_lifted(gaussians, source, target[:, None], focal, 256)[:, 0]
     return torch.cat([splatted[:, :3], splatted[:, 5:]], 1)
 
@@ -96,21 +96,24 @@ def portrait_loss(
         The loss, its parts, and for the discriminator novel views and portraits. [B, 4, 256, 256]
     """
     count = len(image)
-    source, target = FRONT.expand(count, 4, 4), novel_cameras(rng, count)
-    gaussians = lift(network, camera_picture(image, noise), mask)
-    backdrop = torch.rand(count, 3, 1, 1, generator=noise)
+    device = next(network.parameters()).device
+    source, target = FRONT.expand(count, 4, 4).to(device), novel_cameras(rng, count).to(device)
+    seen = camera_picture(image, noise).to(device)
+    image, mask = image.to(device), mask.to(device)
+    gaussians = lift(network, seen, mask)
+    backdrop = torch.rand(count, 3, 1, 1, generator=noise).to(device)
     truth = on(torch.cat([image * mask, mask], 1), backdrop)
     kept = picture_error(on(view(gaussians, source, source), backdrop), truth)
 
     novel = view(gaussians, source, target)
     # As if it were a photograph: how the network made it is not for the second lift to tell.
     photograph, silhouette = novel[:, :3].detach(), novel[:, 3:].detach().clamp(0, 1)
-    photograph = photograph + (1 - silhouette) * random_background(count, 256, noise)
+    photograph = photograph + (1 - silhouette) * random_background(count, 256, noise).to(device)
     again = lift(network, photograph.clamp(0, 1), silhouette)
     returned = picture_error(on(view(again, target, source), backdrop), truth)
 
     judged = on(novel, backdrop)
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+    with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
         score, _ = critic(judged.to(memory_format=torch.channels_last))
     fooled = -score.mean()
     parts = {"kept": kept, "returned": returned, "fooled": fooled}
@@ -153,6 +156,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> None:
     """Do what `visavis-train portraits` asks for."""
     torch.manual_seed(chosen.seed)
+    device = chosen_device(chosen)
     people = People(chosen.people)
     portraits = Portraits(chosen.portraits)
     for name, reason in portraits.refused:
@@ -160,11 +164,11 @@ def run(chosen: argparse.Namespace) -> None:
     network = load_lifter(chosen.start).to(memory_format=torch.channels_last).requires_grad_(True)
     network.train()
     smooth = Lifter().to(memory_format=torch.channels_last)
-    critic = Critic()
-    learner = Learner(network, chosen.rate)
+    critic = Critic(device)
+    learner = Learner(network.to(device), chosen.rate)
     unseen = People(chosen.held_out) if chosen.held_out else None
-    workers = Workers(chosen.threads)
-    share = max(2, chosen.batch // chosen.threads)
+    workers = Workers(chosen.threads, device)
+    share = max(2, chosen.batch // workers.count)
     settled = min(SETTLED, chosen.steps // 5)
 
     def advance(step: int) -> dict[str, float]:

@@ -30,7 +30,7 @@ from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import charbonnier, detail_error, gradient_l1, luma, ssim
 from training.predictions import Networks
-from training.run import Learner, Workers, add_options, cosine, generators, train
+from training.run import Learner, Workers, add_options, chosen_device, cosine, generators, train
 from training.stability import warp
 from training.train_lifter import draw, noised_twice
 from training.variants import Variant
@@ -138,7 +138,11 @@ def prepare(
         mask, given, cameras, distance, focal = (
             torch.cat([x, x]) for x in (mask, given, cameras, distance, focal)
         )
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+    device = next(lifter.parameters()).device
+    image, mask, given, cameras, distance, focal = (
+        x.to(device) for x in (image, mask, given, cameras, distance, focal)
+    )
+    with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
         front, back = lifter(image, mask, given)
     front, back = front.float(), back.float()
     if not shaken and rng.uniform() < 0.6:  # two of one person would be mistaken differently
@@ -153,25 +157,28 @@ def prepare(
     render = relative_depth(raw, distance)
 
     views = sample.views.rgba.shape[1] - 1
-    count, whose = batch * views, torch.arange(batch).repeat_interleave(views)
+    count, whose = batch * views, torch.arange(batch, device=device).repeat_interleave(views)
     level = HIGHEST_LEVEL * torch.rand(count, 1, 1, 1, generator=generator)
     level *= (torch.rand(count, 1, 1, 1, generator=generator) < 0.8).float()
     if fixed is not None:
         level = torch.full_like(level, fixed)
-    noise = torch.randn(count, 4, size, size, generator=generator)
+    level = level.to(device)
+    noise = torch.randn(count, 4, size, size, generator=generator).to(device)
     result = Batch(
         render[:batch, :views].flatten(0, 1),
         torch.cat([image * mask, mask], 1),
         whose,
-        sample.views.rgba[:, 1:].flatten(0, 1),
+        sample.views.rgba[:, 1:].flatten(0, 1).to(device),
         noise,
         level,
-        torch.rand(count, 3, 1, 1, generator=generator),
+        torch.rand(count, 3, 1, 1, generator=generator).to(device),
     )
     if beside or shaken:
         twin = render[:, views] if beside else render[batch:, 0]
         result.render = torch.cat([result.render, twin])
-        result.whose = torch.cat([whose, torch.arange(len(image) - batch, len(image))])
+        result.whose = torch.cat(
+            [whose, torch.arange(len(image) - batch, len(image), device=device)]
+        )
         result.noise = torch.cat([noise, noise[::views]])
         result.level = torch.cat([level, level[::views]])
     if beside:
@@ -186,11 +193,11 @@ def mistaken(front: Tensor, back: Tensor, generator: torch.Generator) -> tuple[T
     count, size = len(front), front.shape[-1]
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(*shape, generator=generator).to(front.device)
 
     bumps = F.interpolate(0.06 * normal(count, 1, 6, 6), size=(size, size), mode="bicubic")
     depth = front[:, :1] * (1 + 0.1 * normal(count, 1, 1, 1)) + bumps
-    holes = (torch.rand(count, 1, 12, 12, generator=generator) < 0.02).float()
+    holes = (torch.rand(count, 1, 12, 12, generator=generator) < 0.02).float().to(front.device)
     holes = F.interpolate(3 * holes, size=(size, size), mode="bilinear")
     front = torch.cat([depth, front[:, 1:5], front[:, 5:6] - holes, front[:, 6:]], 1)
     behind = back[:, :1] + 0.3 * normal(count, 1, 1, 1)
@@ -219,7 +226,7 @@ def generator_loss(
     network: Refiner, discriminator: Discriminator | None, batch: Batch, variant: Variant
 ) -> tuple[Tensor, dict[str, float], Tensor]:
     """The refiner's loss, its parts, and the refined pictures, detached. [N, 4, H, W]"""
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+    with torch.autocast(batch.render.device.type, torch.bfloat16, cache_enabled=False):
         portrait = network.encode_portrait(batch.portrait.to(memory_format=torch.channels_last))
         every = variant.refine(
             network, batch.render, batch.noise, batch.level, portrait[batch.whose]
@@ -240,7 +247,7 @@ def generator_loss(
     total = total + 0.4 * (1 - 0.6 * freedom) * parts["edges"]
     total = total + (DETAIL + freedom * MORE_DETAIL) * parts["detail"]
     if discriminator is not None:
-        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        with torch.autocast(picture.device.type, torch.bfloat16, cache_enabled=False):
             score, features = discriminator(picture.to(memory_format=torch.channels_last))
             with torch.no_grad():
                 _, true_features = discriminator(truth.to(memory_format=torch.channels_last))
@@ -295,20 +302,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> None:
     """Do what `visavis-train refiner` asks for."""
     torch.manual_seed(chosen.seed)
+    device = chosen_device(chosen)
     variant = replace(
         Variant.of(chosen.lifter), portrait=not chosen.no_portrait, map=not chosen.no_map
     )
-    main = load_lifter(chosen.lifter), variant
-    weaker = [(load_lifter(path), Variant.of(path)) for path in chosen.weaker]
+    unmoved = load_lifter(chosen.lifter)  # measured on the CPU
+    main = load_lifter(chosen.lifter).to(device), variant
+    weaker = [(load_lifter(path).to(device), Variant.of(path)) for path in chosen.weaker]
     network, smooth = (Refiner().to(memory_format=torch.channels_last) for _ in range(2))
     if chosen.start:
         network.load_state_dict(load_refiner(chosen.start).state_dict())
-    critic = Critic()
-    learner = Learner(network, chosen.rate, 0.998)
+    critic = Critic(device)
+    learner = Learner(network.to(device), chosen.rate, 0.998)
     people = People(chosen.people)
     measured = People(chosen.held_out) if chosen.held_out else None
-    workers = Workers(chosen.threads)
-    share = max(1, chosen.batch // chosen.threads)
+    workers = Workers(chosen.threads, device)
+    share = max(1, chosen.batch // workers.count)
 
     def advance(step: int) -> dict[str, float]:
         adversary = critic.network if step >= ADVERSARIAL * chosen.steps else None
@@ -334,7 +343,7 @@ def run(chosen: argparse.Namespace) -> None:
         assert measured is not None
         learner.average.copy_to(smooth)
         level = 0.2 if chosen.fixed_level is None else chosen.fixed_level
-        return held_out(Networks(main[0], smooth, level, variant=variant), measured, 8)
+        return held_out(Networks(unmoved, smooth, level, variant=variant), measured, 8)
 
     parts = learner.parts | critic.parts
     train("refiner", chosen, people, parts, advance, measure if measured else None)

@@ -1,7 +1,8 @@
 // The kernels of splat.h and i420.h as CUDA entry points, for pictures and Gaussians of CHANNELS channels.
 //
-// blockIdx.y is the view; project, project_backward: one thread per Gaussian; composite_*: one block of 256 threads per
-// tile; rgb_to_i420: one thread per 2 x 2 block of pixels. All views of a launch see the same set of Gaussians.
+// project, composite_*: blockIdx.y is the view, counted through all sets of Gaussians; each `views_per_set` of them in
+// a row see one set. project, project_backward: one thread per Gaussian; composite_*: one block of 256 threads per
+// tile; rgb_to_i420: one thread per 2 x 2 block of pixels.
 #include "i420.h"
 #include "splat.h"
 
@@ -12,14 +13,27 @@
 typedef Splat<float, CHANNELS> FloatSplat;
 typedef SplatGrad<float, CHANNELS> FloatGrad;
 
-extern "C" __global__ void project(int n, const float* means, const float* axes, const float* opacities,
-                                   const float* colors, const float* world_to_camera, const float* K, Frame frame,
-                                   float eps2d, float near, FloatSplat* splats, int* tiles) {
+// What the host takes the structs to be, from cuda_kernels/layout.py: where that is wrong, nothing compiles.
+#ifdef SPLAT_BYTES
+static_assert(sizeof(FloatSplat) == SPLAT_BYTES && alignof(FloatSplat) == 16, "Splat");
+static_assert(__builtin_offsetof(FloatSplat, depth) == SPLAT_DEPTH_AT && sizeof(FloatSplat().depth) == 4, "depth");
+static_assert(__builtin_offsetof(FloatSplat, box) == SPLAT_BOX_AT && sizeof(Box) == 8, "Box");
+static_assert(sizeof(FloatGrad) == GRADIENT_BYTES && alignof(FloatGrad) == 16, "SplatGrad");
+static_assert(sizeof(Frame) == FRAME_BYTES && alignof(Frame) == sizeof(int), "Frame");
+static_assert(__builtin_offsetof(Frame, width) == 0 && __builtin_offsetof(Frame, height) == 4, "Frame");
+static_assert(__builtin_offsetof(Frame, tiles_x) == 8 && __builtin_offsetof(Frame, tiles_y) == 12, "Frame");
+#endif
+
+extern "C" __global__ void project(int n, int views_per_set, const float* means, const float* axes,
+                                   const float* opacities, const float* colors, const float* world_to_camera,
+                                   const float* K, Frame frame, float eps2d, float near, FloatSplat* splats,
+                                   int* tiles) {
   int i = int(blockIdx.x * blockDim.x + threadIdx.x), view = int(blockIdx.y);
   if (i >= n) return;
   Camera<float> camera = camera_of(world_to_camera + 16 * view, K + 9 * view);
-  project<float, CHANNELS>(i, n, camera, frame, eps2d, near, means, axes, opacities, colors,
-                           splats + size_t(view) * n, tiles + size_t(view) * n + i);
+  size_t set = size_t(view / views_per_set) * n, own = size_t(view) * n;
+  project<float, CHANNELS>(i, n, camera, frame, eps2d, near, means + 3 * set, axes + 6 * set, opacities + set,
+                           colors + CHANNELS * set, splats + own, tiles + own + i);
 }
 
 extern "C" __global__ void __launch_bounds__(TILE_LANES)
@@ -38,18 +52,19 @@ extern "C" __global__ void __launch_bounds__(TILE_LANES)
                                       splats + view * n, out + view * pixels, dout + view * pixels, grads + view * n);
 }
 
-// A thread adds up all views of its Gaussian, in their order: no atomics, the same result every time.
-extern "C" __global__ void project_backward(int n, int views, const float* means, const float* axes,
+// blockIdx.y is the set. A thread adds up all views of its Gaussian, in their order: no atomics here.
+extern "C" __global__ void project_backward(int n, int views_per_set, const float* means, const float* axes,
                                             const float* opacities, const float* world_to_camera, const float* K,
                                             float eps2d, const FloatSplat* splats, const FloatGrad* grads,
                                             float* dmeans, float* daxes, float* dopacities, float* dcolors) {
-  int i = int(blockIdx.x * blockDim.x + threadIdx.x);
+  int i = int(blockIdx.x * blockDim.x + threadIdx.x), set = int(blockIdx.y);
   if (i >= n) return;
-  for (int view = 0; view < views; ++view) {
+  size_t j = size_t(set) * n + i;
+  for (int view = set * views_per_set; view < (set + 1) * views_per_set; ++view) {
     Camera<float> camera = camera_of(world_to_camera + 16 * view, K + 9 * view);
     size_t at = size_t(view) * n + i;
-    project_backward<float, CHANNELS>(camera, eps2d, means + 3 * i, axes + 6 * i, opacities[i], splats[at].box,
-                                      grads[at], dmeans + 3 * i, daxes + 6 * i, dopacities + i, dcolors + CHANNELS * i);
+    project_backward<float, CHANNELS>(camera, eps2d, means + 3 * j, axes + 6 * j, opacities[j], splats[at].box,
+                                      grads[at], dmeans + 3 * j, daxes + 6 * j, dopacities + j, dcolors + CHANNELS * j);
   }
 }
 

@@ -5,7 +5,8 @@ import threading
 import pytest
 import torch
 
-from cuda_kernels.splat import Buffers, View, run_forward, splat
+from cuda_kernels.buffers import Buffers, View
+from cuda_kernels.splat import run_forward, splat
 from tests.cuda_kernels.scenes import Scene, compare, scattered
 
 
