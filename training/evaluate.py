@@ -24,6 +24,7 @@ from models.weights import load_lifter, load_refiner
 from training.dataset import People
 from training.identity import FaceEmbedder, identity
 from training.measures import Scores, score, summary, view_names
+from training.numbers import number
 from training.predictions import (
     Networks,
     Predict,
@@ -83,7 +84,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--people", type=Path, required=True, help="folder in the test layout")
     parser.add_argument("--lifter", type=Path, help="weights; default: those that ship")
     parser.add_argument("--refiner", type=Path, help="weights; default: those that ship")
-    parser.add_argument("--levels", type=float, nargs="*", default=[0.0, 0.2, 0.5], help="of noise")
+    parser.add_argument(
+        "--levels",
+        type=number(0, 1),
+        nargs="*",
+        default=[0.0, 0.05, 0.2, 0.5],
+        help="of noise; the engine uses 0.05",
+    )
     parser.add_argument("--size", type=int, choices=[256, 512], default=256, help="of the views")
     parser.add_argument("--limit", type=int, default=0, help="people at most; 0: all")
     parser.add_argument("--json", type=Path, help="write the rows, and every score, here")

@@ -21,6 +21,7 @@ from models.lifter import Lifter
 from models.refiner import Refiner
 from models.weights import load_lifter, load_refiner, save_weights
 from training.dataset import CorpusError
+from training.variants import read_card, settings
 
 NETWORKS: dict[str, type[Lifter] | type[Refiner]] = {"lifter": Lifter, "refiner": Refiner}
 LOADERS: dict[str, Callable[[Path], Lifter | Refiner]] = {
@@ -35,11 +36,13 @@ def load_checkpoint(path: Path, name: str) -> dict[str, Any]:
     Raises:
         CorpusError: the file is no checkpoint, or is one of another network.
         OSError: it cannot be read.
-        SetupError: the same of a file of weights, of which nothing else is known.
+        SetupError: the same of a file of weights, of which only the settings are known, and these
+            only where it has a model card.
     """
     if path.suffix == ".safetensors":
         weights = LOADERS[name](path).parameters()
-        return {"average": [weight.detach() for weight in weights], "file": path.name}
+        state = {"average": [weight.detach() for weight in weights], "file": path.name}
+        return state | ({"settings": told} if (told := settings(path)) else {})
     wanted = [parameter.shape for parameter in NETWORKS[name]().parameters()]
     try:
         state = torch.load(path, weights_only=True)
@@ -84,22 +87,12 @@ def run(options: argparse.Namespace) -> None:
         "parameters": sum(p.numel() for p in network.parameters()),
         "steps": told[-1].get("step", 0),
         "seconds": round(told[-1].get("seconds", 0)),
-        "settings": told[-1].get("settings", {}),
+        "settings": next((t["settings"] for t in reversed(told) if "settings" in t), {}),
         "licence": "Apache-2.0",
     }
     if len(states) > 1:
         card["mean of"] = told
     if options.card:
-        card |= _described(options.card)
+        card |= read_card(options.card)
     save_weights(network, options.out)
     options.out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_text())
-    except ValueError:
-        card = None
-    if not isinstance(card, dict):
-        raise CorpusError(f"{path} is not a JSON object.")
-    return card

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from models.errors import SetupError
 from training.dataset import People
+from training.numbers import number, whole
 
 CPU = torch.device("cpu")
 
@@ -200,19 +201,19 @@ def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--start", type=Path, help="weights to begin with, instead of random ones")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: never")
-    parser.add_argument("--batch", type=int, help="people in a step")
-    parser.add_argument("--rate", type=float)
-    parser.add_argument("--threads", type=int, default=2, help="each takes a part of the batch")
+    parser.add_argument("--steps", type=whole(1))
+    parser.add_argument("--minutes", type=number(0), default=0, help="stop after so long; 0: never")
+    parser.add_argument("--batch", type=whole(1), help="people in a step")
+    parser.add_argument("--rate", type=number(0))
+    parser.add_argument("--threads", type=whole(1), default=2, help="each takes a part of a batch")
     parser.add_argument(
         "--device",
         choices=["auto", "cpu", "cuda"],
         default="auto",
         help="auto: the GPU where there is one; it takes whole batches, whatever --threads says",
     )
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument("--seed", type=whole(0))
+    parser.add_argument("--every", type=whole(1), default=200, help="steps between checkpoints")
     parser.set_defaults(**defaults)
 
 

@@ -25,6 +25,7 @@ from training.dataset import People, Views
 from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import detail_error, gradient_l1, luma, ssim
+from training.numbers import number
 from training.predictions import Networks
 from training.run import Learner, Workers, add_options, chosen_device, cosine, generators, train
 from training.variants import Variant
@@ -286,24 +287,14 @@ def part_loss(
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `visavis-train lifter`."""
     add_options(parser, steps=6000, batch=8, rate=1e-3, seed=1)
-    parser.add_argument(
-        "--detail", type=float, default=Recipe.detail, help="weight of the amount of detail"
-    )
-    parser.add_argument(
-        "--withheld", type=float, default=Recipe.withheld, help="share of pictures without a mask"
-    )
-    parser.add_argument(
-        "--fine",
-        type=float,
-        default=Recipe.fine,
-        help="share of the steps after which all are at full resolution",
-    )
-    parser.add_argument(
-        "--steady",
-        type=float,
-        default=Recipe.steady,
-        help="share of the steps that lift with two draws of noise, and compare",
-    )
+    share = number(0, 1)
+    for name, kind, told in (
+        ("detail", number(0), "weight of the amount of detail"),
+        ("withheld", share, "share of pictures without a mask"),
+        ("fine", share, "share of the steps after which all are at full resolution"),
+        ("steady", share, "share of the steps that lift with two draws of noise, and compare"),
+    ):
+        parser.add_argument(f"--{name}", type=kind, default=getattr(Recipe, name), help=told)
     parser.add_argument(
         "--layers",
         type=int,
@@ -329,7 +320,7 @@ def run(chosen: argparse.Namespace) -> None:
     def advance(step: int) -> dict[str, float]:
         def part(worker: int) -> tuple[Tensor, dict[str, float]]:
             rng, noise = generators(chosen.seed, step, worker)
-            share = chosen.batch // workers.count
+            share = max(1, chosen.batch // workers.count)
             return part_loss(network, people, rng, noise, step / chosen.steps, share, recipe)
 
         losses = workers.gradients(learner.parameters, part)

@@ -25,7 +25,7 @@ from models.viewpoint import Viewpoint
 from models.weights import load_lifter
 from training.augment import camera_picture, random_background
 from training.critic import Critic, Discriminator, on
-from training.dataset import FOCAL, People
+from training.dataset import FOCAL, CorpusError, People
 from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import gradient_l1, luma, ssim
@@ -33,6 +33,7 @@ from training.portraits import Portraits
 from training.predictions import Networks
 from training.run import Learner, Workers, add_options, chosen_device, cosine, generators, train
 from training.train_lifter import Recipe, part_loss
+from training.variants import Variant
 
 ADVERSARIAL = 0.01
 """Weight of the discriminator's opinion."""
@@ -161,6 +162,8 @@ def run(chosen: argparse.Namespace) -> None:
     portraits = Portraits(chosen.portraits)
     for name, reason in portraits.refused:
         print(f"{name} is left out: {reason}", flush=True)
+    if Variant.of(chosen.start).layers != 2:
+        raise CorpusError(f"{chosen.start} was trained with one layer. Give weights of both.")
     network = load_lifter(chosen.start).to(memory_format=torch.channels_last).requires_grad_(True)
     network.train()
     smooth = Lifter().to(memory_format=torch.channels_last)

@@ -29,6 +29,7 @@ from training.dataset import People
 from training.evaluate import held_out
 from training.lifted_views import splat_lifted
 from training.losses import charbonnier, detail_error, gradient_l1, luma, ssim
+from training.numbers import number
 from training.predictions import Networks
 from training.run import Learner, Workers, add_options, chosen_device, cosine, generators, train
 from training.stability import warp
@@ -41,8 +42,6 @@ HIGHEST_LEVEL = 0.5
 """Noise levels are drawn from 0 to this; a fifth of them is 0."""
 DETAIL, MORE_DETAIL = 6.0, 8.0
 """Weight of the amount of detail at level 0, and what the highest level adds to it."""
-
-
 TWINS = 0.15
 """Share of the batches with a neighbour of each person's first target, and of those with that
 target lifted from other noise: such a batch takes half as long again."""
@@ -295,7 +294,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--no-map", action="store_true", help="noise everywhere, not where information is missing"
     )
     parser.add_argument(
-        "--fixed-level", type=float, metavar="LEVEL", help="of noise, instead of one drawn"
+        "--fixed-level",
+        type=number(0, HIGHEST_LEVEL),
+        metavar="LEVEL",
+        help="of noise, instead of one drawn",
     )
 
 

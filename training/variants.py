@@ -18,6 +18,7 @@ from torch import Tensor
 from models.lifter import LiftedGaussians
 from models.refiner import Refiner, refine
 from models.weights import LIFTER, REFINER, weights_folder
+from training.dataset import CorpusError
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Variant:
     def of(cls, lifter: Path | None = None, refiner: Path | None = None) -> Variant:
         """What the model cards of weights say; None takes those that ship. Without a card, or a
         word in it, nothing was left out."""
-        lifted = _settings(lifter or weights_folder() / LIFTER)
-        refined = _settings(refiner or weights_folder() / REFINER)
+        lifted = settings(lifter or weights_folder() / LIFTER)
+        refined = settings(refiner or weights_folder() / REFINER)
         return cls(
             int(lifted.get("layers", 2)),
             not refined.get("no_portrait", False),
@@ -73,10 +74,27 @@ class Variant:
         return result
 
 
-def _settings(weights: Path) -> dict[str, Any]:
-    """The settings of training in the model card beside a file of weights."""
+def settings(weights: Path) -> dict[str, Any]:
+    """The settings of training in the model card beside a file of weights; none without a card.
+
+    Raises:
+        CorpusError: the card is no JSON object.
+    """
     card = weights.with_suffix(".json")
-    settings: dict[str, Any] = (
-        json.loads(card.read_text()).get("settings", {}) if card.is_file() else {}
-    )
-    return settings
+    told = read_card(card).get("settings") if card.is_file() else None
+    return told if isinstance(told, dict) else {}
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """A model card.
+
+    Raises:
+        CorpusError: it is no JSON object.
+    """
+    try:
+        card = json.loads(path.read_text())
+    except ValueError:
+        card = None
+    if not isinstance(card, dict):
+        raise CorpusError(f"{path} is not a JSON object. Mend it, or take it away.")
+    return card

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.augment import random_background
-from training.rooms import SHARPEST, room
+from training.rooms import room
 
 
 def test_backgrounds_come_from_the_generator_alone():
@@ -34,6 +34,6 @@ def test_rooms_are_many_and_have_bright_areas_and_edges():
     assert rooms.mean((1, 2, 3)).std() > 0.1
     assert (rooms.max((1, 2, 3)) > 0.9).mean() > 0.4
     spread = rooms.std((1, 2)).mean(1)
-    assert np.median(spread) > 0.08 and SHARPEST > 0
+    assert np.median(spread) > 0.08
     steps = np.abs(np.diff(rooms, axis=2)).max((1, 2, 3))
     assert steps.max() > 4 * np.quantile(steps, 0.1)  # from sharp to far out of focus

@@ -115,7 +115,7 @@ def generate(
     """
     if traced:
         check(traced[0])  # before there are workers: one that cannot start would be tried for ever
-    shards = plan(folder, seeds, layout)
+    shards = plan(folder, seeds, layout, assets, "path tracer" if traced else "OpenGL")
     total = sum(len(s.seeds) for s in shards)
     tasks = [(shard, position) for shard in shards for position in range(len(shard.seeds))]
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork

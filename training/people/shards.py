@@ -5,6 +5,7 @@
                     camera.npy  float32 [100, V, 18]          world_to_camera row by row, distance,
                                                           focal length in picture widths
                     seeds.npy   int64   [100]
+                    made.json   layout, assets and renderer
 
 Shards from before have cameras of 17 numbers: all pictures are the portrait camera's there.
 
@@ -16,6 +17,7 @@ name can be read, by a trainer that started earlier too.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,10 +25,18 @@ from pathlib import Path
 
 import numpy as np
 
+from models.errors import VisavisError
+from training.people.unseen import Assets
 from training.people.views import NUMBERS, PICTURE, VIEWS, Layout
 
 SHARD_PEOPLE = 100
 DEPTH = 128
+
+
+class OtherPeople(VisavisError):
+    """A folder holds people that were made in another way than is asked for."""
+
+    default_code = "other_people"
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,20 @@ class Shard:
     folder: Path
     seeds: range
     layout: Layout = "train"
+    assets: Assets = "usual"
+    renderer: str = "OpenGL"
+
+    @property
+    def made(self) -> dict[str, str]:
+        """What the shard remembers of how it was made."""
+        return {"layout": self.layout, "assets": self.assets, "renderer": self.renderer}
+
+    def check(self) -> None:
+        """Raise OtherPeople if the folder is there and says that it was made in another way."""
+        path = self.folder / "made.json"
+        if path.exists() and (made := json.loads(path.read_text())) != self.made:
+            told = ", ".join(f"{key} {value}" for key, value in made.items())
+            raise OtherPeople(f"{self.folder} has other people: {told}. Give another --out.")
 
     @property
     def draft(self) -> Path:
@@ -55,6 +79,7 @@ class Shard:
         for name, (shape, dtype) in shapes.items():
             np.lib.format.open_memmap(self.draft / f"{name}.npy", "w+", dtype, shape).flush()
         np.save(self.draft / "seeds.npy", np.array(self.seeds))
+        (self.draft / "made.json").write_text(json.dumps(self.made) + "\n")
 
     def write(self, position: int, arrays: dict[str, np.ndarray]) -> None:
         """Store the views of one person in the draft."""
@@ -68,14 +93,25 @@ class Shard:
         self.draft.rename(self.folder)
 
 
-def plan(folder: Path, seeds: range, layout: Layout = "train") -> list[Shard]:
-    """Cut `seeds` at multiples of one hundred; a shard that is complete in `folder` is left out."""
+def plan(
+    folder: Path,
+    seeds: range,
+    layout: Layout = "train",
+    assets: Assets = "usual",
+    renderer: str = "OpenGL",
+) -> list[Shard]:
+    """Cut `seeds` at multiples of one hundred; a shard that is complete in `folder` is left out.
+
+    Raises:
+        OtherPeople: such a shard was made in another way.
+    """
     shards = []
     start = seeds.start
     while start < seeds.stop:
         number = start // SHARD_PEOPLE
         stop = min((number + 1) * SHARD_PEOPLE, seeds.stop)
-        shard = Shard(folder / f"shard_{number:05d}", range(start, stop), layout)
+        shard = Shard(folder / f"shard_{number:05d}", range(start, stop), layout, assets, renderer)
+        shard.check()
         if not shard.folder.exists():
             shards.append(shard)
         start = stop

@@ -1,7 +1,7 @@
 """Assets that no person of the training corpus has: reserved for the held-out test.
 
 A model that is measured on assets that it was trained on may have learnt them by heart. People of
-`unseen` assets are drawn as the usual ones are, and then get two to four of these instead: a hair
+`unseen` assets are drawn as the usual ones are, and then get two to five of these instead: a hair
 style, headwear, a shape of glasses, a garment, eyes, a light.
 """
 

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from training.people.shards import Shard, complete, plan
+from training.people.shards import OtherPeople, Shard, complete, plan
 
 
 def person(value):
@@ -57,3 +58,15 @@ def test_resume_skips_complete_shards_and_drops_drafts(tmp_path):
     assert [s.folder.name for s in plan(tmp_path, range(0, 200))] == ["shard_00001"]
     draft.create()
     assert np.load(draft.draft / "rgba.npy", mmap_mode="r").max() == 0
+
+
+def test_people_made_in_another_way_are_not_taken_for_those_that_are_wanted(tmp_path):
+    shard = Shard(tmp_path / "shard_00000", range(0, 1), "test", "unseen")
+    shard.create()
+    shard.finish()
+    assert plan(tmp_path, range(0, 1), "test", "unseen") == []
+    for other in (("test", "usual"), ("train", "unseen"), ("test", "unseen", "path tracer")):
+        with pytest.raises(OtherPeople, match="layout test, assets unseen, renderer OpenGL"):
+            plan(tmp_path, range(0, 1), *other)
+    (shard.folder / "made.json").unlink()  # shards of before do not say
+    assert plan(tmp_path, range(0, 1)) == []
