@@ -12,6 +12,7 @@ import importlib.util
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -246,6 +247,8 @@ def train(
         for part, holder in parts.items():
             holder.load_state_dict(state[part])
         step, seconds = state["step"], state["seconds"]
+        if chosen.start:
+            print(f"{checkpoint} goes on; --start is not used.", file=sys.stderr, flush=True)
     chosen.out.mkdir(parents=True, exist_ok=True)
     start, sums, counted = time.monotonic(), dict[str, float](), 0
     while True:

@@ -69,6 +69,21 @@ def test_lifter_learns_and_the_refiner_follows(balls: Path, tmp_path: Path) -> N
     assert all(torch.isfinite(p).all() for p in refiner.parameters())
 
 
+def test_a_start_that_a_checkpoint_overrules_is_said(
+    balls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(balls, tmp_path, 2)
+    weights = str(tmp_path / "lifter.safetensors")
+    checkpoint = str(tmp_path / "lifter.pt")
+    assert main(["export", checkpoint, "--network", "lifter", "--out", weights]) == 0
+    capsys.readouterr()
+    arguments = (
+        f"--people {balls} --out {tmp_path} --steps 2 --batch 2 --threads 1 --start {weights}"
+    )
+    assert main(["lifter", *arguments.split()]) == 0
+    assert capsys.readouterr().err == f"{checkpoint} goes on; --start is not used.\n"
+
+
 def test_unfinished_shards_are_left_alone(balls: Path) -> None:
     assert len(People(balls)) == 2
 
