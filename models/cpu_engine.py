@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from os import PathLike
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuda_kernels.i420 import rgb_to_i420
@@ -23,18 +24,12 @@ from models.camera import viewpoint_camera
 from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
-from models.lifter import Layers, to_gaussians
+from models.lifter import FAINT, MOST, Layers, to_gaussians
 from models.portrait import Portrait, PortraitFinder
-from models.refiner import Refiner, refine, relative_depth
+from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine, refiner_input
+from models.reprojection import PortraitSurface, readable
 from models.viewpoint import Viewpoint
 from models.weights import load_lifter, load_refiner
-
-NOISE_LEVEL = 0.05
-"""The largest sigma of the diffusion step."""
-FAINT = 0.05
-"""Discs of less opacity are dropped: half of all, and no measure changes."""
-MOST = 256 * 256 + 128 * 128
-"""Discs of an avatar at most: the pixels of both layers."""
 
 
 @dataclass(eq=False)
@@ -44,11 +39,12 @@ class CpuAvatar:
     id: str
     gaussians: Gaussians | None
     portrait: Tensor | None  # the refiner's keys and values
+    surface: PortraitSurface | None
     noise: Tensor | None  # [1, 4, S, S], the same in every frame
     distance: float
 
     def close(self) -> None:
-        self.gaussians = self.portrait = self.noise = None
+        self.gaussians = self.portrait = self.surface = self.noise = None
 
 
 class CpuEngine:
@@ -59,6 +55,8 @@ class CpuEngine:
         threads: for each kernel; None measures one against half of the cores.
     """
 
+    batch = 1
+
     def __init__(self, size: int = 256, threads: int | None = None) -> None:
         self.size = size
         self._finder = PortraitFinder()
@@ -68,7 +66,9 @@ class CpuEngine:
         self._times: dict[str, float] = {}
         self._lifting, self._rasterising, self._refining = (threading.Lock() for _ in range(3))
         self._choose(threads)
-        self._splatter = Splatter(MOST, size, size, threads=self._threads)
+        self._splatter, self._coarse_splatter = (
+            Splatter(MOST, edge, edge, threads=self._threads) for edge in (size, size // 2)
+        )
 
     @property
     def name(self) -> str:
@@ -101,13 +101,15 @@ class CpuEngine:
             lifted.opacities[0, keep],
             lifted.colors[0, keep],
         ).moved(portrait.head_from_camera)
-        source = torch.cat([image * mask, mask], 1).to(dtype, memory_format=torch.channels_last)
+        source = torch.cat([portrait.image * portrait.mask, portrait.mask])[None]
+        camera_from_head = torch.linalg.inv(portrait.head_from_camera)
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(1, 4, self.size, self.size, generator=generator)
         return CpuAvatar(
             uuid.uuid4().hex,
             gaussians,
-            self._refiner.encode_portrait(source),
+            self._refiner.encode_portrait(source.to(dtype, memory_format=torch.channels_last)),
+            PortraitSurface(readable(source, lifted.depth), lifted.depth, camera_from_head),
             noise.to(dtype),
             portrait.distance,
         )
@@ -121,11 +123,19 @@ class CpuEngine:
         if not isinstance(avatar, CpuAvatar):
             raise TypeError(f"{type(avatar).__name__} is not an avatar of this engine")
         gaussians, portrait, noise = avatar.gaussians, avatar.portrait, avatar.noise
-        if gaussians is None or portrait is None or noise is None:
+        surface = avatar.surface
+        if gaussians is None or portrait is None or noise is None or surface is None:
             raise ValueError(f"avatar {avatar.id} is closed")
+        refined = request.refine and not request.coarse
         with self._rasterising, self._timed("rasterise"):
-            raw = self.rasterise(gaussians, request.viewpoint, avatar.distance)
-        if request.refine:
+            raw = self.rasterise(
+                gaussians,
+                request.viewpoint,
+                avatar.distance,
+                surface if refined else None,
+                coarse=request.coarse,
+            )
+        if refined:
             inputs = raw.to(self._dtype)
             with self._refining, self._timed("refine"):
                 torch.set_num_threads(self._threads)
@@ -133,20 +143,38 @@ class CpuEngine:
         else:
             picture = torch.cat([raw[:, :3], raw[:, 5:]], 1)
         with self._timed("i420"):
+            if request.coarse:
+                picture = F.interpolate(picture, scale_factor=2.0, mode="bilinear")
             return self._to_i420(picture.float())
 
-    def rasterise(self, gaussians: Gaussians, viewpoint: Viewpoint, distance: float) -> Tensor:
-        """Splat one view, as the refiner's input: see `relative_depth`. [1, 6, S, S]"""
-        camera = viewpoint_camera(viewpoint, distance, self.size)
-        raw = self._splatter.render(
+    def rasterise(
+        self,
+        gaussians: Gaussians,
+        viewpoint: Viewpoint,
+        distance: float,
+        surface: PortraitSurface | None = None,
+        coarse: bool = False,
+    ) -> Tensor:
+        """Splat one view.
+
+        Returns:
+            With `surface`, the refiner's input: see `refiner_input`. [1, 10, S, S]
+            Without it, the splat, at half the size if `coarse`. [1, 6, S, S]
+        """
+        splatter = self._coarse_splatter if coarse else self._splatter
+        camera = viewpoint_camera(viewpoint, distance, splatter.view.width)
+        raw = splatter.render(
             gaussians.means,
             gaussians.axes,
             gaussians.opacities,
             gaussians.colors,
             camera.world_to_camera,
             camera.K,
-        )[None]
-        return relative_depth(raw, camera.world_to_camera[2, 3])
+        )
+        if surface is None:
+            return raw[None].clone()  # the next picture goes into the same buffer
+        detail = surface.detail(raw, camera.K, camera.world_to_camera)
+        return refiner_input(raw[None], camera.world_to_camera[2, 3], detail)
 
     def _to_i420(self, picture: Tensor) -> Picture:
         """Compose [1, 4, S, S] on the backdrop and convert."""
@@ -218,9 +246,9 @@ def compile_refiner(
     """Trace and freeze the refiner's step for one size: a fifth faster than running it eagerly.
 
     Returns:
-        The step, of (render [1, 6, S, S], noise [1, 4, S, S], portrait), and examples of these.
+        The step, of (render [1, 10, S, S], noise [1, 4, S, S], portrait), and examples of these.
     """
-    render = torch.rand(1, 6, size, size, dtype=dtype)
+    render = torch.rand(1, RENDER, size, size, dtype=dtype)
     noise = torch.randn(1, 4, size, size).to(dtype)
     portrait = torch.rand(1, 4, 256, 256).to(dtype, memory_format=torch.channels_last)
     with torch.no_grad(), warnings.catch_warnings():

@@ -24,6 +24,11 @@ HALF_FOV = math.radians(12.0)
 CHANNELS = 10
 """Per Gaussian: depth, offset x, y, two log scales, opacity, three colours, uncertainty."""
 
+FAINT = 0.05
+"""Discs of less opacity are dropped: half of all, and no measure changes."""
+MOST = 256 * 256 + 128 * 128
+"""Discs of an avatar at most: the pixels of both layers."""
+
 
 @dataclass(frozen=True)
 class LifterConfig:

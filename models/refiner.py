@@ -6,22 +6,64 @@ never showed what is seen, so that the prediction stands alone there:
 `x_0 = c_skip(sigma) render + c_out(sigma) F(x_t, sigma, ...)`, with the coefficients of EDM (Karras
 et al. 2022, arXiv 2206.00364). Two departures from EDM: the skip takes the render without the
 noise, so that a small network need not learn to subtract what was just added; and c_out has a
-floor, because a splat is also biased where it is sure. Conditioned on the portrait: its tokens join
-the render's own in self-attention at the lowest resolution; they are computed once per avatar.
+floor, because a splat is also biased where it is sure.
+
+Conditioned on the portrait twice. Its tokens join the render's own in self-attention at the lowest
+resolution; they are computed once per avatar. And its pixels are read where the splat's depth says
+that they belong (`models.reprojection`): what they have more than the splat is an input, and a gate
+that the network predicts lets it through, so that detail need not pass the network's narrow middle.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.blocks import ResidualBlock, activate, initialise, upsample
+from models.reprojection import CHANNELS as DETAIL
 
+PICTURE = 6
+"""Channels of a splat: colours, uncertainty, depth, alpha."""
+RENDER = PICTURE + DETAIL
+"""Channels of the refiner's input: a splat, and the portrait's detail beside it."""
+NOISE_LEVEL = 0.05
+"""The largest sigma of the diffusion step, as the engines run it."""
 SLOPE = 0.1
 """A plain ReLU dies here: the target of the correction is exactly zero over the background."""
+
+
+class OneStepRefiner(Protocol):
+    """What engines, training and evaluation ask of a refiner: the small `Refiner` here, or the
+    large one of `models.sd_turbo`."""
+
+    def encode_portrait(self, portrait: Tensor) -> Tensor:
+        """What the refiner needs of a portrait, computed once per avatar.
+
+        Args:
+            portrait: colours times mask, mask. [B, 4, 256, 256]
+
+        Returns:
+            Of its own shape; the first axis is B.
+        """
+
+    def refine(
+        self, render: Tensor, noise: Tensor, level: Tensor | float, portrait: Tensor
+    ) -> Tensor:
+        """One step, from a render to the picture that is shown.
+
+        Args:
+            render: from `refiner_input`. [B, 10, H, W]
+            noise: standard normal; fixed per avatar, so that nothing flickers. [B, 4, H, W]
+            level: the largest sigma; a number or [B, 1, 1, 1].
+            portrait: from `encode_portrait`, one for each render.
+
+        Returns:
+            Colours (premultiplied) and alpha, not clamped. [B, 4, H, W]
+        """
 
 
 @dataclass(frozen=True)
@@ -113,7 +155,7 @@ class Refiner(nn.Module):
         super().__init__()
         self.config = config or RefinerConfig()
         widths = self.config.channels
-        self.encoder = Encoder(8, self.config)
+        self.encoder = Encoder(4 + 4 + DETAIL, self.config)
         self.portrait_encoder = Encoder(4, self.config)
         self.attention = PortraitAttention(widths[-1], self.config.heads, self.config.tokens)
         self.middle = ResidualBlock(widths[-1], SLOPE)
@@ -121,7 +163,7 @@ class Refiner(nn.Module):
             nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
         self.decoder = nn.ModuleList(ResidualBlock(width, SLOPE) for width in widths[:-1])
-        self.head = nn.Conv2d(widths[0], 16, 3, padding=1)
+        self.head = nn.Conv2d(widths[0], 5 * 4, 3, padding=1)
         initialise(self)
         with torch.no_grad():
             self.head.weight.mul_(0.05)
@@ -145,7 +187,7 @@ class Refiner(nn.Module):
 
         Args:
             noised: x_t, colours (premultiplied) and alpha. [B, 4, H, W]
-            render: from `relative_depth`. [B, 6, H, W]
+            render: from `refiner_input`. [B, 10, H, W]
             sigma: noise level. [B, 1, H, W]
             portrait: from `encode_portrait`.
 
@@ -153,7 +195,7 @@ class Refiner(nn.Module):
             Colours (premultiplied) and alpha. [B, 4, H, W]
         """
         features = self.encoder(
-            torch.cat([noised, render[:, 3:4], render[:, 4:5], render[:, 5:6], 3 * sigma], 1).to(
+            torch.cat([noised, render[:, 3:PICTURE], 3 * sigma, render[:, PICTURE:]], 1).to(
                 memory_format=torch.channels_last
             )
         )
@@ -163,8 +205,16 @@ class Refiner(nn.Module):
         # Plane by plane again: mixing four planes by one map is twice as fast there.
         output = F.pixel_shuffle(self.head(hidden).contiguous(), 2)
         skip, out = self.precondition(sigma)
-        clean = torch.cat([render[:, :3], render[:, 5:]], 1)
-        return torch.addcmul(skip * clean, out, output)
+        gate, detail = output[:, 4:], render[:, PICTURE : PICTURE + 3]
+        colors = torch.addcmul(skip * render[:, :3], gate, detail)
+        clean = torch.cat([colors, skip * render[:, 5:PICTURE]], 1)
+        return torch.addcmul(clean, out, output[:, :4])
+
+    def refine(
+        self, render: Tensor, noise: Tensor, level: Tensor | float, portrait: Tensor
+    ) -> Tensor:
+        """See `OneStepRefiner`, and the function of this name."""
+        return refine(self, render, noise, level, portrait)
 
     def precondition(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """c_skip and c_out of a noise level, the latter with a floor."""
@@ -174,23 +224,27 @@ class Refiner(nn.Module):
         return skip, out + self.config.floor
 
 
-def relative_depth(splatted: Tensor, distance: Tensor) -> Tensor:
+def refiner_input(splatted: Tensor, distance: Tensor, detail: Tensor) -> Tensor:
     """From a splat to the refiner's input: depth counted from the head's middle, in units of 0.1 m.
 
     Args:
         splatted: colours, uncertainty, depth times alpha in metres, alpha. [..., 6, H, W]
         distance: of the head's middle along the camera's axis, metres. [...]
+        detail: of the portrait, from `portrait_detail`. [..., 4, H, W]
+
+    Returns:
+        [..., 10, H, W]
     """
     alpha = splatted[..., 5:, :, :]
     depth = 10 * (splatted[..., 4:5, :, :] - distance[..., None, None, None] * alpha)
-    return torch.cat([splatted[..., :4, :, :], depth, alpha], -3)
+    return torch.cat([splatted[..., :4, :, :], depth, alpha, detail], -3)
 
 
 def noise_map(render: Tensor, level: Tensor | float) -> Tensor:
     """Where information is missing: what the lifter is unsure of, and half-covered pixels.
 
     Args:
-        render: as in `Refiner.forward`. [B, 6, H, W]
+        render: as in `Refiner.forward`. [B, 10, H, W]
         level: the largest sigma; a number or [B, 1, 1, 1].
 
     Returns:
@@ -207,7 +261,7 @@ def refine(
 
     Args:
         network: the refiner.
-        render: as in `Refiner.forward`. [B, 6, H, W]
+        render: as in `Refiner.forward`. [B, 10, H, W]
         noise: standard normal; fixed per avatar, so that nothing flickers. [B, 4, H, W]
         level: the largest sigma.
         portrait: from `Refiner.encode_portrait`. [B, 2, heads, T, C]

@@ -2,7 +2,7 @@
 
 Files are safetensors in half precision, each with a model card of the same name
 (`lifter.safetensors`, `lifter.json`). A folder with files of these names replaces them:
-`VISAVIS_WEIGHTS=DIR`.
+`VISAVIS_WEIGHTS=DIR`. A folder `refiner` in it holds the large refiner (`models.sd_turbo`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from torch import nn
 
 from models.errors import SetupError
 from models.lifter import Lifter
-from models.refiner import Refiner
+from models.refiner import OneStepRefiner, Refiner
+from models.sd_turbo_files import is_place, load_sd_turbo
 
 FOLDER = Path(__file__).parent / "assets"
 LIFTER, REFINER = "lifter.safetensors", "refiner.safetensors"
+LARGE = "refiner"
 
 
 def weights_folder() -> Path:
@@ -49,6 +51,31 @@ def load_refiner(path: str | Path | None = None) -> Refiner:
     network = Refiner()
     _fill(network, Path(path or weights_folder() / REFINER))
     return network
+
+
+def open_refiner(
+    path: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> OneStepRefiner:
+    """The refiner, small or large, ready to run.
+
+    Args:
+        path: a safetensors file of the small one, or where the large one is: see
+            `models.sd_turbo_files.load_sd_turbo`. None takes the folder `refiner` of
+            `VISAVIS_WEIGHTS` where there is one, else the small one.
+        device: where it is to compute.
+        dtype: in which precision.
+
+    Raises:
+        SetupError: it is missing, is not a refiner's, or needs an extra that is not installed.
+    """
+    if path is None:
+        folder = weights_folder()
+        path = folder / LARGE if (folder / LARGE).is_dir() else folder / REFINER
+    if not is_place(path):
+        return load_refiner(path).to(device, dtype)
+    return load_sd_turbo(path).to(device, dtype)
 
 
 def save_weights(network: Lifter | Refiner, path: str | Path) -> None:

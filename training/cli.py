@@ -18,6 +18,7 @@ COMMANDS = {
     "portrait": ("training.people.portrait", "the demo person, at high quality"),
     "lifter": ("training.train_lifter", "train the lifter"),
     "refiner": ("training.train_refiner", "train the refiner on a lifter's renders"),
+    "sd-turbo": ("training.train_sd_turbo", "train the large refiner on a lifter's renders"),
     "portraits": ("training.train_portraits", "go on training the lifter with real portraits"),
     "export": ("training.export", "write a checkpoint's weights as the package ships them"),
     "multiview": ("training.multiview", "bring photographed people with cameras in, to measure on"),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -20,8 +21,9 @@ import numpy as np
 import torch
 
 from models.errors import VisavisError
-from models.weights import load_lifter, load_refiner
-from training.dataset import People
+from models.sd_turbo import SdTurbo
+from models.weights import load_lifter, open_refiner
+from training.dataset import CorpusError, People
 from training.identity import FaceEmbedder, identity
 from training.measures import Scores, score, summary, view_names
 from training.numbers import number
@@ -44,9 +46,36 @@ def evaluate(predict: Predict, people: People, limit: int = 0) -> dict[str, floa
     return summary(score(predict, people, limit), view_names(people))
 
 
-def held_out(predict: Predict, people: People, limit: int) -> dict[str, float]:
-    """The same under the names that training logs have."""
-    return {f"held_out_{key}": value for key, value in evaluate(predict, people, limit).items()}
+class HeldOut:
+    """People that a training is measured on, of one or several kinds.
+
+    Args:
+        folders: in the test layout.
+
+    Raises:
+        CorpusError: one holds no people, or two have the same name.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        names = [folder.resolve().name for folder in folders]
+        if len(set(names)) < len(names):
+            raise CorpusError("Two folders to be measured on have the same name. Rename one.")
+        prefixes = [f"held_out_{name}" for name in names] if len(names) > 1 else ["held_out"]
+        self._people = {
+            prefix: People(folder) for prefix, folder in zip(prefixes, folders, strict=False)
+        }
+
+    def __bool__(self) -> bool:
+        return bool(self._people)
+
+    def measure(self, predict: Predict, limit: int) -> dict[str, float]:
+        """Summaries over the first `limit` people of each kind, under the names that logs have:
+        with the folder's name in them, if there are several."""
+        return {
+            f"{prefix}_{key}": value
+            for prefix, people in self._people.items()
+            for key, value in evaluate(predict, people, limit).items()
+        }
 
 
 def table(rows: dict[str, dict[str, float]], title: str = "") -> str:
@@ -83,7 +112,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `visavis-train evaluate`."""
     parser.add_argument("--people", type=Path, required=True, help="folder in the test layout")
     parser.add_argument("--lifter", type=Path, help="weights; default: those that ship")
-    parser.add_argument("--refiner", type=Path, help="weights; default: those that ship")
+    parser.add_argument(
+        "--refiner",
+        type=Path,
+        help="weights, or where the large refiner is: what `visavis-train sd-turbo` wrote, or a "
+        "pipeline of diffusers; default: those that ship",
+    )
     parser.add_argument(
         "--levels",
         type=number(0, 1),
@@ -105,8 +139,12 @@ def run(options: argparse.Namespace) -> None:
     _check_outputs(options)
     embed = FaceEmbedder() if options.identity else None
     people = People(options.people)
-    lifter, refiner = load_lifter(options.lifter), load_refiner(options.refiner)
+    lifter, refiner = load_lifter(options.lifter), open_refiner(options.refiner)
     variant = Variant.of(options.lifter, options.refiner)
+    if isinstance(refiner, SdTurbo):
+        variant = Variant(variant.layers)  # the cards of small refiners say nothing of it
+        if torch.cuda.is_available():
+            refiner.to("cuda", torch.bfloat16)
     networks = {"raw": Networks(lifter, variant=variant)}
     for level in options.levels:
         networks[f"refined, sigma {level:g}"] = Networks(lifter, refiner, level, variant=variant)

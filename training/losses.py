@@ -64,16 +64,29 @@ def detail_error(a: Tensor, b: Tensor) -> Tensor:
     is not least for a blur where the true detail cannot be known. Taken after a slight blur: dots
     from pixel to pixel, which splats make easily, would count as detail else. [B, C, H, W] -> [B]
     """
+    return (_energy(_blurred(a)) - _energy(_blurred(b))).abs().mean((1, 2, 3))
 
-    def energy(x: Tensor) -> Tensor:
-        for dim in (-1, -2):
-            length = x.shape[dim] - 1
-            x = x.narrow(dim, 0, length) + x.narrow(dim, 1, length)
-            x = 0.25 * (x.narrow(dim, 0, length - 1) + x.narrow(dim, 1, length - 1))
-        dx, dy = x.diff(dim=-1)[..., 1:, :], x.diff(dim=-2)[..., 1:]
-        return F.avg_pool2d(torch.sqrt(dx * dx + dy * dy + 1e-6), 8, 4)
 
-    return (energy(a) - energy(b)).abs().mean((1, 2, 3))
+def fine_detail_error(a: Tensor, b: Tensor, sure: Tensor) -> Tensor:
+    """The same without the blur, and only where `sure` [B, 1, H, W] says that the detail is known:
+    there the finest is at hand, and no dots are needed to imitate it. [B, C, H, W] -> [B]"""
+    where = F.avg_pool2d(sure[..., 1:, 1:], 8, 4)
+    return ((_energy(a) - _energy(b)).abs() * where).mean((1, 2, 3))
+
+
+def _energy(x: Tensor) -> Tensor:
+    """Means of the gradients' magnitude over 8 x 8 pixels, every 4 pixels."""
+    dx, dy = x.diff(dim=-1)[..., 1:, :], x.diff(dim=-2)[..., 1:]
+    return F.avg_pool2d(torch.sqrt(dx * dx + dy * dy + 1e-6), 8, 4)
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """Means over 3 x 3 pixels, the middle ones weighing most, without a border."""
+    for dim in (-1, -2):
+        length = x.shape[dim] - 1
+        x = x.narrow(dim, 0, length) + x.narrow(dim, 1, length)
+        x = 0.25 * (x.narrow(dim, 0, length - 1) + x.narrow(dim, 1, length - 1))
+    return x
 
 
 def charbonnier(x: Tensor, epsilon: float = 0.01) -> Tensor:

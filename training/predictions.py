@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.lifter import CHANNELS, Layers, LiftedGaussians, Lifter, to_gaussians
-from models.refiner import Refiner, relative_depth
-from training.dataset import People, Views
+from models.refiner import OneStepRefiner, refiner_input
+from models.reprojection import portrait_detail, readable
+from training.dataset import People, Views, intrinsics, relative_cameras
 from training.lifted_views import splat_lifted
 from training.variants import Variant
 
@@ -54,12 +55,15 @@ class LiftedPerson:
     Attributes:
         gaussians: in the frame of the input camera.
         camera: world_to_camera of the input. [1, 4, 4]
-        portrait: for the refiner, as in `Refiner.encode_portrait`. [1, 4, S, S]
+        portrait: for the refiner, as in `OneStepRefiner.encode_portrait`. [1, 4, S, S]
+        nearer: metres by which the portrait camera, as the lifter takes it, stands before the input
+            camera.
     """
 
     gaussians: LiftedGaussians
     camera: Tensor
     portrait: Tensor
+    nearer: float
 
 
 @dataclass
@@ -67,7 +71,7 @@ class Networks:
     """Lifter, and refiner where one is wanted, at a noise level."""
 
     lifter: Lifter
-    refiner: Refiner | None = None
+    refiner: OneStepRefiner | None = None
     level: float = 0.0
     given: bool = True
     """Whether the lifter gets the mask."""
@@ -102,11 +106,18 @@ class Networks:
         prediction = unrefined(raw)
         if self.refiner is None:
             return prediction
-        render = relative_depth(raw, distances)
+        K = intrinsics(size, focal)[None]
+        moves = torch.linalg.inv(relative_cameras(person.camera, cameras[None]))
+        moves[..., 2, 3] -= person.nearer
+        depth = person.gaussians.depth
+        shown = readable(person.portrait, depth)
+        detail = portrait_detail(raw[None], K, moves, shown, depth)[0]
+        render = refiner_input(raw, distances, detail)
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(1, 4, *raw.shape[-2:], generator=generator)
         with torch.autocast("cpu", torch.bfloat16):
-            tokens = self.refiner.encode_portrait(person.portrait).expand(len(raw), -1, -1, -1, -1)
+            tokens = self.refiner.encode_portrait(person.portrait)
+            tokens = tokens.expand(len(raw), *tokens.shape[1:])
             noise = noise.expand(len(raw), -1, -1, -1)
             refined = self.variant.refine(self.refiner, render, noise, self.level, tokens)
             prediction.rgba = refined.float()
@@ -128,8 +139,9 @@ def lifted(layers: Layers, image: Tensor, portrait: Tensor, views: Views) -> Lif
     head is in its picture, so it is taken to be the portrait camera at its nominal distance."""
     nominal = views.nominal_distance[:, 0]
     gaussians = to_gaussians(layers, image, nominal)
-    gaussians.means[..., 2] += (views.distance[:, 0] - nominal)[:, None]
-    return LiftedPerson(gaussians, views.world_to_camera[:, 0], portrait)
+    nearer = views.distance[:, 0] - nominal
+    gaussians.means[..., 2] += nearer[:, None]
+    return LiftedPerson(gaussians, views.world_to_camera[:, 0], portrait, float(nearer))
 
 
 def splatted(person: LiftedPerson, cameras: Tensor, focal: Tensor, size: int) -> Tensor:

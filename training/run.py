@@ -198,7 +198,12 @@ def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """
     parser.add_argument("--people", type=Path, required=True, help="folder of rendered people")
     parser.add_argument(
-        "--held-out", type=Path, help="folder in the test layout, evaluated while training"
+        "--held-out",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders in the test layout, evaluated while training",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--start", type=Path, help="weights to begin with, instead of random ones")

@@ -22,7 +22,7 @@ from models.lifter import HALF_FOV, Layers, LiftedGaussians, Lifter, to_gaussian
 from models.weights import load_lifter
 from training.augment import camera_picture, degraded_mask, random_background, random_colors
 from training.dataset import People, Views
-from training.evaluate import held_out
+from training.evaluate import HeldOut
 from training.lifted_views import splat_lifted
 from training.losses import detail_error, gradient_l1, luma, ssim
 from training.numbers import number
@@ -313,7 +313,7 @@ def run(chosen: argparse.Namespace) -> None:
         network.load_state_dict(load_lifter(chosen.start).state_dict())
     learner = Learner(network.to(device), chosen.rate)
     people = People(chosen.people)
-    measured = People(chosen.held_out) if chosen.held_out else None
+    measured = HeldOut(chosen.held_out)
     workers = Workers(chosen.threads, device)
     recipe = Recipe(chosen.detail, chosen.withheld, chosen.fine, chosen.steady, chosen.layers)
 
@@ -328,8 +328,7 @@ def run(chosen: argparse.Namespace) -> None:
         return losses
 
     def measure() -> dict[str, float]:
-        assert measured is not None
         learner.average.copy_to(smooth)
-        return held_out(Networks(smooth, variant=Variant(recipe.layers)), measured, 10)
+        return measured.measure(Networks(smooth, variant=Variant(recipe.layers)), 10)
 
     train("lifter", chosen, people, learner.parts, advance, measure if measured else None)

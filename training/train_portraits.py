@@ -26,7 +26,7 @@ from models.weights import load_lifter
 from training.augment import camera_picture, random_background
 from training.critic import Critic, Discriminator, on
 from training.dataset import FOCAL, CorpusError, People
-from training.evaluate import held_out
+from training.evaluate import HeldOut
 from training.lifted_views import splat_lifted
 from training.losses import gradient_l1, luma, ssim
 from training.portraits import Portraits
@@ -169,7 +169,7 @@ def run(chosen: argparse.Namespace) -> None:
     smooth = Lifter().to(memory_format=torch.channels_last)
     critic = Critic(device)
     learner = Learner(network.to(device), chosen.rate)
-    unseen = People(chosen.held_out) if chosen.held_out else None
+    unseen = HeldOut(chosen.held_out)
     workers = Workers(chosen.threads, device)
     share = max(2, chosen.batch // workers.count)
     settled = min(SETTLED, chosen.steps // 5)
@@ -196,9 +196,7 @@ def run(chosen: argparse.Namespace) -> None:
     def measure() -> dict[str, float]:
         learner.average.copy_to(smooth)
         measured = measure_portraits(smooth, portraits)
-        if unseen is not None:
-            measured |= held_out(Networks(smooth), unseen, 10)
-        return measured
+        return measured | unseen.measure(Networks(smooth), 10)
 
     parts = learner.parts | critic.parts
     train("portraits", chosen, people, parts, advance, measure)

@@ -22,13 +22,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.lifter import Layers, Lifter, to_gaussians
-from models.refiner import Refiner, relative_depth
+from models.refiner import RENDER, OneStepRefiner, Refiner, refiner_input
+from models.reprojection import portrait_detail, readable
 from models.weights import load_lifter, load_refiner
 from training.critic import Critic, Discriminator, on
-from training.dataset import People
-from training.evaluate import held_out
+from training.dataset import People, intrinsics, relative_cameras
+from training.evaluate import HeldOut
 from training.lifted_views import splat_lifted
-from training.losses import charbonnier, detail_error, gradient_l1, luma, ssim
+from training.losses import (
+    charbonnier,
+    detail_error,
+    fine_detail_error,
+    gradient_l1,
+    luma,
+    ssim,
+)
 from training.numbers import number
 from training.predictions import Networks
 from training.run import Learner, Workers, add_options, chosen_device, cosine, generators, train
@@ -40,8 +48,8 @@ ADVERSARIAL = 0.2
 """Share of the schedule after which the discriminator joins."""
 HIGHEST_LEVEL = 0.5
 """Noise levels are drawn from 0 to this; a fifth of them is 0."""
-DETAIL, MORE_DETAIL = 6.0, 8.0
-"""Weight of the amount of detail at level 0, and what the highest level adds to it."""
+DETAIL, MORE_DETAIL = 6.0, 4 / 3
+"""Weight of the amount of detail at level 0, and the part of it that the highest level adds."""
 TWINS = 0.15
 """Share of the batches with a neighbour of each person's first target, and of those with that
 target lifted from other noise: such a batch takes half as long again."""
@@ -85,7 +93,7 @@ class Batch:
     with the same noise. `beside` tells how they belong together; None: they show the same view.
     """
 
-    render: Tensor  # [N + T, 6, 256, 256]
+    render: Tensor  # [N + T, 10, 256, 256]
     portrait: Tensor  # [B, 4, 256, 256], or [2 B, ...] where there are two of each person
     whose: Tensor  # [N + T]: the portrait of each render
     truth: Tensor  # [N, 4, 256, 256]
@@ -153,7 +161,11 @@ def prepare(
         distance, focal = (torch.cat([x, x[:, :1]], 1) for x in (distance, focal))
     size = image.shape[-1]
     raw = splat_lifted(gaussians, cameras[:, 0], targets, focal, size)
-    render = relative_depth(raw, distance)
+    portrait = torch.cat([image * mask, mask], 1)
+    moves = torch.linalg.inv(relative_cameras(cameras[:, 0], targets))
+    shown, depth = readable(portrait, gaussians.depth), gaussians.depth
+    detail = portrait_detail(raw, intrinsics(size, focal), moves, shown, depth)
+    render = refiner_input(raw, distance, detail)
 
     views = sample.views.rgba.shape[1] - 1
     count, whose = batch * views, torch.arange(batch, device=device).repeat_interleave(views)
@@ -165,7 +177,7 @@ def prepare(
     noise = torch.randn(count, 4, size, size, generator=generator).to(device)
     result = Batch(
         render[:batch, :views].flatten(0, 1),
-        torch.cat([image * mask, mask], 1),
+        portrait,
         whose,
         sample.views.rgba[:, 1:].flatten(0, 1).to(device),
         noise,
@@ -222,9 +234,14 @@ def disagreement(pictures: Tensor, raw: Tensor, beside: Beside) -> Tensor:
 
 
 def generator_loss(
-    network: Refiner, discriminator: Discriminator | None, batch: Batch, variant: Variant
+    network: OneStepRefiner,
+    discriminator: Discriminator | None,
+    batch: Batch,
+    variant: Variant,
+    detail: float = DETAIL,
 ) -> tuple[Tensor, dict[str, float], Tensor]:
-    """The refiner's loss, its parts, and the refined pictures, detached. [N, 4, H, W]"""
+    """The refiner's loss with weight `detail` of the amount of detail, its parts, and the refined
+    pictures, detached. [N, 4, H, W]"""
     with torch.autocast(batch.render.device.type, torch.bfloat16, cache_enabled=False):
         portrait = network.encode_portrait(batch.portrait.to(memory_format=torch.channels_last))
         every = variant.refine(
@@ -240,11 +257,12 @@ def generator_loss(
         "edges": gradient_l1(picture[:, :3], truth[:, :3]),
         "silhouette": charbonnier(refined[:, 3:] - batch.truth[:, 3:]),
         "detail": detail_error(picture[:, :3], truth[:, :3]),
+        "fine": fine_detail_error(picture[:, :3], truth[:, :3], batch.render[:count, RENDER - 1 :]),
     }
     freedom = level.flatten() / HIGHEST_LEVEL
     total = parts["color"] + 0.2 * parts["structure"] + 0.3 * parts["silhouette"]
     total = total + 0.4 * (1 - 0.6 * freedom) * parts["edges"]
-    total = total + (DETAIL + freedom * MORE_DETAIL) * parts["detail"]
+    total = total + detail * (1 + freedom * MORE_DETAIL) * (parts["detail"] + parts["fine"])
     if discriminator is not None:
         with torch.autocast(picture.device.type, torch.bfloat16, cache_enabled=False):
             score, features = discriminator(picture.to(memory_format=torch.channels_last))
@@ -263,7 +281,7 @@ def generator_loss(
     if len(twins):
         pairs = torch.stack([refined[:: count // len(twins)], twins], 1)
         if batch.beside is not None:
-            clean = torch.cat([batch.render[:, :3], batch.render[:, 5:]], 1)
+            clean = torch.cat([batch.render[:, :3], batch.render[:, 5:6]], 1)
             raw = torch.stack([clean[: count : count // len(twins)], clean[count:]], 1)
             name, weight, apart = "agree", AGREE, disagreement(pairs, raw, batch.beside).mean()
         else:
@@ -288,7 +306,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="weights of lifters, of which one makes the renders of a quarter of the batches",
     )
     parser.add_argument(
+        "--detail",
+        type=number(0),
+        default=DETAIL,
+        help="weight of the amount of detail; more is sharper and less exact",
+    )
+    parser.add_argument(
         "--no-portrait", action="store_true", help="leave out the portrait's tokens"
+    )
+    parser.add_argument(
+        "--no-reprojection",
+        action="store_true",
+        help="leave out what the portrait shows of each pixel",
     )
     parser.add_argument(
         "--no-map", action="store_true", help="noise everywhere, not where information is missing"
@@ -306,7 +335,10 @@ def run(chosen: argparse.Namespace) -> None:
     torch.manual_seed(chosen.seed)
     device = chosen_device(chosen)
     variant = replace(
-        Variant.of(chosen.lifter), portrait=not chosen.no_portrait, map=not chosen.no_map
+        Variant.of(chosen.lifter),
+        portrait=not chosen.no_portrait,
+        reprojection=not chosen.no_reprojection,
+        map=not chosen.no_map,
     )
     unmoved = load_lifter(chosen.lifter)  # measured on the CPU
     main = load_lifter(chosen.lifter).to(device), variant
@@ -317,7 +349,7 @@ def run(chosen: argparse.Namespace) -> None:
     critic = Critic(device)
     learner = Learner(network.to(device), chosen.rate, 0.998)
     people = People(chosen.people)
-    measured = People(chosen.held_out) if chosen.held_out else None
+    measured = HeldOut(chosen.held_out)
     workers = Workers(chosen.threads, device)
     share = max(1, chosen.batch // workers.count)
 
@@ -331,7 +363,9 @@ def run(chosen: argparse.Namespace) -> None:
             if weaker and rng.uniform() < WEAKER:
                 lift = weaker[rng.integers(len(weaker))]
             batch = prepare(lift, people, rng, generator, share, chosen.fixed_level)
-            total, parts, picture = generator_loss(network, adversary, batch, variant)
+            total, parts, picture = generator_loss(
+                network, adversary, batch, variant, chosen.detail
+            )
             pictures[worker] = picture, on(batch.truth, batch.backdrop)
             return total, parts
 
@@ -342,10 +376,9 @@ def run(chosen: argparse.Namespace) -> None:
         return losses
 
     def measure() -> dict[str, float]:
-        assert measured is not None
         learner.average.copy_to(smooth)
         level = 0.2 if chosen.fixed_level is None else chosen.fixed_level
-        return held_out(Networks(unmoved, smooth, level, variant=variant), measured, 8)
+        return measured.measure(Networks(unmoved, smooth, level, variant=variant), 8)
 
     parts = learner.parts | critic.parts
     train("refiner", chosen, people, parts, advance, measure if measured else None)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from models.lifter import LiftedGaussians
-from models.refiner import Refiner, refine
+from models.refiner import PICTURE, OneStepRefiner, Refiner
 from models.weights import LIFTER, REFINER, weights_folder
 from training.dataset import CorpusError
 
@@ -28,11 +28,13 @@ class Variant:
     Attributes:
         layers: of Gaussians; with 1, the back layer is not splatted.
         portrait: whether the refiner gets the portrait's tokens.
+        reprojection: whether it gets what the portrait shows of each point of the view.
         map: whether noise is where information is missing, or everywhere the same.
     """
 
     layers: int = 2
     portrait: bool = True
+    reprojection: bool = True
     map: bool = True
 
     @classmethod
@@ -44,6 +46,7 @@ class Variant:
         return cls(
             int(lifted.get("layers", 2)),
             not refined.get("no_portrait", False),
+            not refined.get("no_reprojection", False),
             not refined.get("no_map", False),
         )
 
@@ -61,13 +64,21 @@ class Variant:
         )
 
     def refine(
-        self, network: Refiner, render: Tensor, noise: Tensor, level: Tensor | float, tokens: Tensor
+        self,
+        network: OneStepRefiner,
+        render: Tensor,
+        noise: Tensor,
+        level: Tensor | float,
+        tokens: Tensor,
     ) -> Tensor:
-        """`models.refiner.refine`, less what is left out. [B, 4, H, W]"""
+        """`OneStepRefiner.refine`, less what is left out of the small one. [B, 4, H, W]"""
         if not self.portrait:
             tokens = tokens[..., :0, :]
+        if not self.reprojection:
+            render = torch.cat([render[:, :PICTURE], torch.zeros_like(render[:, PICTURE:])], 1)
         if self.map:
-            return refine(network, render, noise, level, tokens)
+            return network.refine(render, noise, level, tokens)
+        assert isinstance(network, Refiner)
         sigma = torch.zeros_like(render[:, :1]) + level
         clean = torch.cat([render[:, :3], render[:, 5:6]], 1)
         result: Tensor = network(clean + sigma * noise, render, sigma, tokens)

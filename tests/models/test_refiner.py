@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.refiner import Refiner, RefinerConfig, noise_map, refine, relative_depth
+from models.refiner import RENDER, Refiner, RefinerConfig, noise_map, refine, refiner_input
 
 SMALL = RefinerConfig(channels=(8, 8, 8, 12), blocks=(1, 1, 1, 1), heads=2)
 
@@ -17,7 +17,7 @@ def network() -> Refiner:
 @pytest.fixture
 def render() -> torch.Tensor:
     torch.manual_seed(1)
-    return torch.rand(1, 6, 64, 64)
+    return torch.rand(1, RENDER, 64, 64)
 
 
 @pytest.fixture
@@ -72,14 +72,32 @@ def test_portrait_conditions_the_step(
 
 
 def test_any_size_that_16_divides(network: Refiner, tokens: torch.Tensor) -> None:
-    picture = torch.rand(1, 6, 48, 80)
+    picture = torch.rand(1, RENDER, 48, 80)
     assert refine(network, picture, torch.zeros(1, 4, 48, 80), 0.3, tokens).shape == (1, 4, 48, 80)
 
 
-def test_relative_depth_counts_from_the_middle_of_the_head() -> None:
+def test_detail_of_the_portrait_is_let_through_by_the_gate(
+    network: Refiner, render: torch.Tensor, tokens: torch.Tensor
+) -> None:
+    noise = torch.zeros(1, 4, 64, 64)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.zero_()
+        shut = refine(network, render, noise, 0.0, tokens)
+        network.head.bias[16:] = 0.7
+        ajar = refine(network, render, noise, 0.0, tokens)
+    torch.testing.assert_close(shut, render[:, [0, 1, 2, 5]])
+    torch.testing.assert_close(ajar[:, :3], render[:, :3] + 0.7 * render[:, 6:9])
+    torch.testing.assert_close(ajar[:, 3], render[:, 5])
+
+
+def test_depth_counts_from_the_middle_of_the_head() -> None:
     splatted = torch.zeros(2, 6, 4, 4)
     splatted[:, 5] = 0.5
     splatted[0, 4], splatted[1, 4] = 0.5 * 0.7, 0.5 * 0.9
-    depth = relative_depth(splatted, torch.tensor([0.75, 0.75]))[:, 4]
+    detail = torch.rand(2, 4, 4, 4)
+    render = refiner_input(splatted, torch.tensor([0.75, 0.75]), detail)
+    depth = render[:, 4]
+    assert torch.equal(render[:, 6:], detail)
     torch.testing.assert_close(depth[0], torch.full((4, 4), -0.25))
     torch.testing.assert_close(depth[1], torch.full((4, 4), 0.75))

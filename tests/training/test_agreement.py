@@ -10,7 +10,7 @@ import torch
 
 from models.camera import viewpoint_camera
 from models.lifter import Lifter
-from models.refiner import Refiner
+from models.refiner import RENDER, Refiner
 from models.viewpoint import Viewpoint
 from models.weights import load_lifter
 from tests.training.balls import ball_seen_by
@@ -113,7 +113,7 @@ def test_twins_belong_to_the_first_targets(balls: Path, monkeypatch: pytest.Monk
         else:
             assert torch.equal(batch.whose, torch.tensor([0, 0, 1, 1, 0, 1]))
             pair = torch.stack([first, twin], 1)
-            pair = torch.cat([pair, batch.render[[0, 4, 2, 5], 5:].view(2, 2, 1, 256, 256)], 2)
+            pair = torch.cat([pair, batch.render[[0, 4, 2, 5], 5:6].view(2, 2, 1, 256, 256)], 2)
             beside = batch.beside
             moved, both = warp(pair, beside.depth, beside.cameras, beside.focal)
             assert both.any((1, 2)).all()
@@ -144,10 +144,10 @@ def test_without_the_back_layer_it_is_as_if_transparent(balls: Path) -> None:
     assert (front(views).rgba - full(views).rgba).abs().max() > 0.05
 
 
-def test_a_refiner_without_the_portrait_or_the_map() -> None:
+def test_a_refiner_without_the_portrait_its_detail_or_the_map() -> None:
     generator = torch.Generator().manual_seed(0)
     network = Refiner()
-    render = torch.rand(1, 6, 64, 64, generator=generator)
+    render = torch.rand(1, RENDER, 64, 64, generator=generator)
     render[:, 3], render[:, 5] = 0, 1  # all is sure
     noise = torch.randn(1, 4, 64, 64, generator=generator)
     with torch.no_grad():
@@ -160,6 +160,12 @@ def test_a_refiner_without_the_portrait_or_the_map() -> None:
         assert not torch.equal(refined(Variant()), refined(Variant(), tokens=two))
         blind = Variant(portrait=False)
         assert torch.equal(refined(blind), refined(blind, tokens=two))
+        plain = Variant(reprojection=False)
+        assert not torch.equal(refined(Variant()), refined(plain))
+        render[:, 6:] = torch.rand(1, RENDER - 6, 64, 64, generator=generator)
+        first = refined(plain)
+        render[:, 6:] = 0
+        assert torch.equal(first, refined(Variant()))
         everywhere = Variant(map=False)
         assert torch.equal(refined(Variant(), 0.0), refined(Variant(), 0.3))
         assert not torch.equal(refined(everywhere, 0.0), refined(everywhere, 0.3))

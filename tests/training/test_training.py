@@ -69,6 +69,24 @@ def test_lifter_learns_and_the_refiner_follows(balls: Path, tmp_path: Path) -> N
     assert all(torch.isfinite(p).all() for p in refiner.parameters())
 
 
+def test_scores_of_several_kinds_of_people_are_told_apart(
+    balls: Path, large_balls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = f"--people {balls} --out {tmp_path} --steps 2 --batch 2 --threads 1 --every 1"
+    held_out = f"--held-out {balls} {large_balls}"
+    assert main(["lifter", *common.split(), *held_out.split()]) == 0
+    [_, record] = map(json.loads, (tmp_path / "lifter.jsonl").read_text().splitlines())
+    scores = [record[f"held_out_{folder.name}_mean"] for folder in (balls, large_balls)]
+    assert scores[0] != scores[1] and all(np.isfinite(scores))
+
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / balls.name
+    twin.symlink_to(balls, target_is_directory=True)
+    (tmp_path / "lifter.pt").unlink()
+    assert main(["lifter", *common.split(), "--held-out", str(balls), str(twin)]) == 2
+    assert "the same name" in capsys.readouterr().err
+
+
 def test_a_start_that_a_checkpoint_overrules_is_said(
     balls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

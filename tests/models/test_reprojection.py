@@ -1,0 +1,157 @@
+"""What the portrait shows of a view's points: on a plane and a step whose pictures are known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.camera import viewpoint_camera
+from models.lifter import pixel_grid
+from models.reprojection import PortraitSurface, portrait_detail, readable
+from models.viewpoint import Viewpoint
+
+SIZE = 64
+DISTANCE = 0.75
+
+
+def wave(x: Tensor, y: Tensor) -> Tensor:
+    """A smooth pattern on a plane, by metres. [3, ...]"""
+    return 0.5 + 0.4 * torch.stack([torch.sin(60 * x), torch.cos(50 * y), torch.sin(40 * (x + y))])
+
+
+def rays(size: int) -> tuple[Tensor, Tensor]:
+    x, y = pixel_grid(size, torch.zeros(()))[0] * math.tan(math.radians(12))
+    return x, y
+
+
+def plane_seen(viewpoint: Viewpoint) -> tuple[Tensor, Tensor, Tensor]:
+    """A view of the plane z = 0 of head space without colours: what was splatted [6, H, W], and the
+    points [H, W] of the plane that it sees."""
+    camera = viewpoint_camera(viewpoint, DISTANCE, SIZE)
+    pixel = torch.arange(SIZE) + 0.5
+    x, y = torch.meshgrid(pixel, pixel, indexing="xy")
+    direction = torch.linalg.inv(camera.K) @ torch.stack([x, y, torch.ones_like(x)]).flatten(1)
+    rotation, shift = camera.world_to_camera[:3, :3], camera.world_to_camera[:3, 3]
+    eye, turned = -rotation.T @ shift, rotation.T @ direction
+    far = -eye[2] / turned[2]
+    points = eye[:, None] + turned * far
+    splatted = torch.zeros(6, SIZE, SIZE)
+    splatted[4], splatted[5] = far.view(SIZE, SIZE), 1
+    return splatted, points[0].view(SIZE, SIZE), points[1].view(SIZE, SIZE)
+
+
+def surface_of_plane(size: int = 256) -> PortraitSurface:
+    x, y = rays(size)
+    picture = torch.cat([wave(x * DISTANCE, y * DISTANCE), torch.ones(1, size, size)])
+    forward = torch.eye(4)
+    forward[2, 3] = DISTANCE
+    return PortraitSurface(picture[None], torch.full((1, 1, size, size), DISTANCE), forward)
+
+
+@pytest.mark.parametrize(
+    "viewpoint",
+    [
+        Viewpoint(),
+        Viewpoint(yaw=25, pitch=-10, roll=8),
+        Viewpoint(yaw=-20, zoom=1.5),
+        Viewpoint(eye=(0.1, -0.05, -0.6)),
+    ],
+)
+def test_a_plane_is_read_where_the_view_sees_it(viewpoint: Viewpoint) -> None:
+    splatted, x, y = plane_seen(viewpoint)
+    camera = viewpoint_camera(viewpoint, DISTANCE, SIZE)
+    detail = surface_of_plane().detail(splatted, camera.K, camera.world_to_camera)[0]
+    inside = (torch.maximum(x.abs(), y.abs()) / DISTANCE) < math.tan(math.radians(11.5))
+    assert inside.float().mean() > 0.3
+    assert (detail[3][inside] > 0.999).all()
+    error = (detail[:3] - wave(x, y))[:, inside].abs()
+    assert error.max() < 0.01  # bilinear reading of a smooth wave
+
+
+def test_it_is_the_difference_from_what_was_splatted() -> None:
+    splatted, x, y = plane_seen(Viewpoint(yaw=10))
+    splatted[:3], splatted[5] = 0.25, 0.5
+    splatted[4] *= 0.5
+    camera = viewpoint_camera(Viewpoint(yaw=10), DISTANCE, SIZE)
+    detail = surface_of_plane().detail(splatted, camera.K, camera.world_to_camera)[0]
+    middle = slice(20, 44)
+    wanted = 0.5 * (0.5 * wave(x, y) - 0.25)  # premultiplied, times half a certainty
+    torch.testing.assert_close(
+        detail[:3, middle, middle], wanted[:, middle, middle], atol=0.01, rtol=0
+    )
+
+
+def test_what_is_behind_or_before_the_portraits_surface_is_not_read() -> None:
+    splatted, _, _ = plane_seen(Viewpoint())
+    camera = viewpoint_camera(Viewpoint(), DISTANCE, SIZE)
+    surface = surface_of_plane()
+    for offset, sure in ((0.005, 1.0), (0.015, 0.5), (0.03, 0.0), (-0.03, 0.0)):
+        moved = splatted.clone()
+        moved[4] += offset
+        detail = surface.detail(moved, camera.K, camera.world_to_camera)[0]
+        torch.testing.assert_close(detail[3, 20:44, 20:44], torch.full((24, 24), sure))
+        if not sure:
+            assert detail[:3].abs().max() == 0
+
+
+def test_nothing_is_read_off_the_mask_or_where_nothing_was_splatted() -> None:
+    splatted, _, _ = plane_seen(Viewpoint())
+    camera = viewpoint_camera(Viewpoint(), DISTANCE, SIZE)
+    surface = surface_of_plane()
+    surface.picture[:, :, :, 128:] = 0
+    splatted[:, :8] = 0
+    detail = surface.detail(splatted, camera.K, camera.world_to_camera)[0]
+    assert detail[:, :8].abs().max() == 0
+    assert detail[3, 8:, 33:].abs().max() == 0
+    assert (detail[3, 8:, :31] > 0.999).all()
+    assert torch.isfinite(detail).all()
+
+
+def test_views_of_a_batch_are_as_each_alone() -> None:
+    viewpoints = [Viewpoint(yaw=5), Viewpoint(yaw=-30), Viewpoint(pitch=12), Viewpoint(zoom=2)]
+    cameras = [viewpoint_camera(v, DISTANCE, SIZE) for v in viewpoints]
+    surfaces = [surface_of_plane(), surface_of_plane()]
+    surfaces[1].picture[:, :3].mul_(0.5)
+    surfaces[1].depth.add_(0.004)
+    splats = torch.stack([plane_seen(v)[0] for v in viewpoints])
+    K = torch.stack([c.K for c in cameras])
+    moves = torch.stack(
+        [surfaces[0].camera_from_head @ torch.linalg.inv(c.world_to_camera) for c in cameras]
+    )
+    together = portrait_detail(
+        splats.view(2, 2, 6, SIZE, SIZE),
+        K.view(2, 2, 3, 3),
+        moves.view(2, 2, 4, 4),
+        torch.cat([s.picture for s in surfaces]),
+        torch.cat([s.depth for s in surfaces]),
+    ).flatten(0, 1)
+    for index, camera in enumerate(cameras):
+        alone = surfaces[index // 2].detail(splats[index], camera.K, camera.world_to_camera)
+        torch.testing.assert_close(together[index], alone[0], atol=1e-5, rtol=1e-5)
+
+
+def test_coarser_depth_does() -> None:
+    splatted, _, _ = plane_seen(Viewpoint(yaw=15))
+    camera = viewpoint_camera(Viewpoint(yaw=15), DISTANCE, SIZE)
+    surface = surface_of_plane()
+    coarse = PortraitSurface(
+        surface.picture, torch.full((1, 1, 128, 128), DISTANCE), surface.camera_from_head
+    )
+    details = [s.detail(splatted, camera.K, camera.world_to_camera) for s in (surface, coarse)]
+    torch.testing.assert_close(details[0][..., 8:-8, 8:-8], details[1][..., 8:-8, 8:-8])
+
+
+def test_steps_of_the_portraits_depth_are_left_out() -> None:
+    portrait = torch.rand(1, 4, 64, 64)
+    portrait[:, 3] = 1
+    depth = torch.full((1, 1, 64, 64), DISTANCE)
+    depth += torch.arange(64) * 0.002  # a slope of two millimetres in a pixel is no step
+    assert torch.equal(readable(portrait, depth), portrait)
+    depth[..., 32:] += 0.03
+    kept = readable(portrait, depth)
+    assert kept[..., 31:33].abs().max() == 0
+    assert torch.equal(kept[..., :31], portrait[..., :31])
+    assert torch.equal(kept[..., 33:], portrait[..., 33:])
+    coarse = readable(portrait, depth[..., ::2, ::2])
+    assert coarse.shape == portrait.shape and coarse[..., 31:33].max() < 0.6
