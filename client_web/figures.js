@@ -1,5 +1,7 @@
 // The panel of figures: three at a glance, the rest on demand. What the user chose is remembered by this browser.
 
+import { gpuWords } from "./words.js";
+
 const $ = (id) => document.getElementById(id);
 const ms = (value) => (value === null || value === undefined ? "-" : `${value.toFixed(0)} ms`);
 
@@ -31,6 +33,9 @@ function draw(now) {
   $("resolution").textContent = now.width ? `${now.width} × ${now.height}, ${look}` : "-";
   $("rtt").textContent = ms(now.rtt);
   $("stages").textContent = server ? `${[server.raster_ms, server.refine_ms, server.encode_ms].map((v) => v?.toFixed(1) ?? "-").join(" · ")} ms` : "-";
+  const gpus = server?.gpus ?? [];
+  $("gpu").textContent = gpus.map((gpu) => gpuWords(gpu, gpus.length > 1)).join("\n");
+  $("gpu-row").hidden = !$("gpu").textContent;
   $("angles").textContent = `${now.view.yaw.toFixed(0)}°, ${now.view.pitch.toFixed(0)}°, ×${now.view.zoom.toFixed(2)}`;
 }
 

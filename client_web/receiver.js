@@ -5,7 +5,7 @@ import { listenToGestures } from "./gestures.js";
 import { FrameRate, MotionToPhoton } from "./latency.js";
 import { ask, preferH264, Session } from "./session.js";
 import { LIMITS, ViewpointMotion } from "./viewpoint.js";
-import { serverWords } from "./words.js";
+import { busyWords, serverWords } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const page = $("receiver");
@@ -16,6 +16,7 @@ const BACK_OFF_S = [1, 2, 4];
 const STABLE_MS = 10_000; // connected for so long: the next loss starts again with the shortest wait
 const FIRST_PICTURE_MS = 15_000;
 const REPEAT_MS = [150, 600]; // the channel may lose the last viewpoint of a movement, so it is said again
+const BUSY_S = 10; // where the server does not say when to come back
 const HINT_MS = 7000;
 const CALM_MS = 3500;
 const STATS_MS = 1500; // the server sends its figures about once a second
@@ -87,6 +88,7 @@ async function connect() {
     clearTimeout(timer);
     if (error.status === 404) return missing();
     if (error.status === 409) return wait(error.retryAfter ?? 2);
+    if (error.status === 503) return busy(error);
     lost(error);
   }
 }
@@ -94,6 +96,15 @@ async function connect() {
 function wait(seconds) {
   show("waiting", "Almost there.", "The other person is getting ready. You will see them here as soon as they are.");
   timer = setTimeout(connect, Math.min(10, Math.max(0.5, seconds)) * 1000);
+}
+
+/** The server turned us away for now: comes back when it says, or when the user does not want to wait. */
+function busy(error) {
+  const seconds = Math.max(1, Math.ceil(error.retryAfter ?? BUSY_S));
+  const { title, detail } = busyWords(error, seconds);
+  show("waiting", title, detail, { again: true, own: true });
+  // All who were turned away at the same moment must not come back at the same moment.
+  timer = setTimeout(connect, seconds * (1 + Math.random() / 5) * 1000);
 }
 
 /** The connection broke or could not be made: tries again after 1, 2 and 4 seconds, then leaves it to the user. */

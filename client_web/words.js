@@ -59,6 +59,43 @@ export function serverWords(error) {
   return { title: "The call could not start.", detail: error?.message || "Try again." };
 }
 
+const SLOWED = {
+  power_cap: "power",
+  power_brake: "power",
+  board_limit: "power",
+  thermal_software: "heat",
+  thermal_hardware: "heat",
+  hardware_slowdown: "heat or power",
+};
+
+/** The load of one GPU in two or three lines; what the server does not tell is left out. `numbered`: with its number. */
+export function gpuWords({ gpu, utilisation, memory_used, memory_total, temperature, power, encoder, slowed }, numbered = false) {
+  const known = (value) => value !== null && value !== undefined;
+  const gigabytes = (bytes) => (bytes / 2 ** 30).toFixed(1);
+  const join = (...parts) => parts.filter(Boolean).join(" · ");
+  const lines = [
+    join(
+      known(utilisation) && `${utilisation.toFixed(0)} %`,
+      known(memory_used) && known(memory_total) && `${gigabytes(memory_used)} of ${gigabytes(memory_total)} GB`,
+    ),
+    join(
+      known(temperature) && `${temperature.toFixed(0)} °C`,
+      known(power) && `${power.toFixed(0)} W`,
+      encoder > 0 && `encoder ${encoder.toFixed(0)} %`,
+    ),
+    slowed?.length && `slowed by ${[...new Set(slowed.map((reason) => SLOWED[reason] ?? "its settings"))].join(", ")}`,
+  ].filter(Boolean);
+  if (numbered && lines.length) lines[0] = `${gpu}: ${lines[0]}`;
+  return lines.join("\n");
+}
+
+/** A server that has no room: {title, detail}, saying that the page tries again by itself. */
+export function busyWords(error, seconds) {
+  const { title, detail } = serverWords(error);
+  const when = seconds === 1 ? "in a second" : `in ${seconds} seconds`;
+  return { title, detail: `${detail} This page tries again by itself ${when}.` };
+}
+
 export function watchers(count) {
   if (count === 0) return "Nobody is here yet. Send the link.";
   return count === 1 ? "1 person is looking at you." : `${count} people are looking at you.`;

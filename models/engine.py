@@ -5,7 +5,8 @@ No type of torch stands in these signatures, and nothing here knows of sockets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Protocol
@@ -18,6 +19,8 @@ from models.frame_check import FrameCheck
 from models.viewpoint import Viewpoint
 
 __all__ = ["Avatar", "Engine", "FrameCheck", "Picture", "RenderRequest", "load_engine"]
+
+logger = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
 """RGB [H, W, 3], or an I420 frame [H * 3 / 2, W]."""
@@ -41,11 +44,15 @@ class RenderRequest:
         avatar: of this engine.
         viewpoint: where to look from.
         refine: False leaves the diffusion step out, for a frame that would be late.
+        coarse: True draws at half the width and height and enlarges, without the diffusion step:
+            the frame keeps its size, since encoders send a key frame when it changes. An engine
+            that would save little by it may draw at full size.
     """
 
     avatar: Avatar
     viewpoint: Viewpoint
     refine: bool = True
+    coarse: bool = False
 
 
 class Engine(Protocol):
@@ -63,6 +70,11 @@ class Engine(Protocol):
     def size(self) -> int:
         """Width and height of the frames, pixels."""
 
+    @property
+    def batch(self) -> int:
+        """Pictures that one call of `render` makes in hardly more time than one, so that all that
+        are due are best asked for at once; 1 where each takes as long as the first."""
+
     def check_frame(self, picture: Picture) -> FrameCheck:
         """Whether a camera's frame is fit for an avatar, and if not, what to do. RGB [H, W, 3]"""
 
@@ -71,6 +83,7 @@ class Engine(Protocol):
 
         Raises:
             PortraitError: there is no one face that can be lifted.
+            CapacityError: the engine holds as many avatars as it has room for.
         """
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Picture]:
@@ -86,26 +99,64 @@ class Engine(Protocol):
         """Free the engine's memory."""
 
 
-def load_engine(device: str = "auto", size: int = 256, threads: int | None = None) -> Engine:
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def load_engine(
+    device: str = "auto",
+    size: int = 256,
+    threads: int | None = None,
+    progress: Callable[[str], object] | None = None,
+) -> Engine:
     """Load the networks and choose, by timing them, how to run them.
 
     Args:
-        device: "auto" or "cpu".
-        size: of the frames, pixels; a multiple of 16 from 64 to 1024.
-        threads: for each kernel; None measures.
+        device: "cpu", "cuda" for an NVIDIA GPU, or "auto": a GPU where one can be used.
+        size: of the frames, pixels; a multiple of 16 from 64 to 1024, on a GPU of 32.
+        threads: for each of the CPU's kernels; None measures.
+        progress: told in words what is being done, where that takes many seconds.
 
     Raises:
         SetupError: the device, the weights, the kernels or the face models are not there.
     """
-    if device not in ("auto", "cpu"):
+    if device not in DEVICES:
         raise SetupError(
-            f"The device {device!r} cannot run the engine yet. Use --device cpu.", "no_device"
+            f"There is no device {device!r}. Use --device auto, cpu or cuda.", "no_device"
         )
     if size % 16 or not 64 <= size <= 1024:
         raise SetupError(
             f"A size of {size} cannot be rendered. Take a multiple of 16 from 64 to 1024.",
             "bad_size",
         )
+    if device != "cpu":
+        try:
+            return _gpu_engine(size, progress)
+        except SetupError as error:
+            # Without face models or weights the CPU cannot work either, and says so itself.
+            if device == "cuda":
+                raise
+            logger.log(logging.INFO if error.code == "no_gpu" else logging.WARNING, "%s", error)
     from models.cpu_engine import CpuEngine
 
     return CpuEngine(size, threads)
+
+
+def _gpu_engine(size: int, progress: Callable[[str], object] | None) -> Engine:
+    from models.gpu_setup import gpu_problem
+
+    problem = gpu_problem()
+    if problem is not None:
+        raise SetupError(
+            f"There is no GPU that the engine can use: {problem}. Use --device cpu.", "no_gpu"
+        )
+    from models.gpu_engine import GpuEngine
+    from models.portrait import PortraitFinder
+
+    finder = PortraitFinder()
+    try:
+        return GpuEngine(size, progress=progress, finder=finder)
+    except RuntimeError as error:  # of torch, cuDNN or the driver
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SetupError(
+            f"The engine cannot start on the GPU ({reason}). Use --device cpu.", "gpu_failed"
+        ) from error

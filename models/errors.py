@@ -8,6 +8,7 @@ programs.
   + ViewpointError    the viewpoint is not one
   + SetupError        something this machine needs is missing; the message holds the command that
   mends it
+  + CapacityError     all places are taken; later there may be one
 """
 
 from __future__ import annotations
@@ -52,3 +53,9 @@ class SetupError(VisavisError):
     """Something this machine needs is missing."""
 
     default_code = "setup"
+
+
+class CapacityError(VisavisError):
+    """All places are taken."""
+
+    default_code = "full"

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream import pages, patches, problems, signalling, viewpoint_socket
 from stream.call import Services
+from stream.gpu_watch import GpuWatch
 from stream.metrics import MEDIA_TYPE, Metrics
 from stream.problems import Problem
 from stream.render_loop import RenderLoop
@@ -72,24 +73,29 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics = Metrics()
         renderer = RenderLoop(engine, settings, metrics)
+        gpus = GpuWatch()
+        metrics.watch_gpus(gpus.load)
         enrolling = ThreadPoolExecutor(ENROLMENT_THREADS, thread_name_prefix="enrol")
         # aiortc encodes in the loop's own executor.
         encoding = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
         loop = asyncio.get_running_loop()
         loop.set_default_executor(encoding)
-        switchboard = Switchboard(Services(engine, settings, metrics, renderer, enrolling))
+        switchboard = Switchboard(Services(engine, settings, metrics, renderer, enrolling, gpus))
         for slug, picture in (ready_calls or {}).items():
             avatar = await loop.run_in_executor(enrolling, engine.build_avatar, picture)
             switchboard.add_ready(slug, avatar)
         app.state.metrics = metrics
         app.state.switchboard = switchboard
         app.state.renderer = renderer
+        app.state.gpus = gpus
+        gpus.start()
         renderer.start()
         try:
             yield
         finally:
             await switchboard.close()
             await asyncio.to_thread(renderer.stop)
+            await asyncio.to_thread(gpus.stop)
             enrolling.shutdown(wait=True, cancel_futures=True)
 
     # No generated documentation: its page would load scripts from elsewhere.
@@ -115,6 +121,8 @@ def create_app(
                 "size": engine.size,
                 "calls": app.state.switchboard.calls,
                 "refining": app.state.renderer.refining,
+                "budget_used": app.state.switchboard.budget_used,
+                "gpu": app.state.gpus.load().in_words(),
             },
             status_code=200 if alive else 500,
         )

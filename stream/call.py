@@ -13,6 +13,7 @@ from stream.avatar_lease import AvatarLease
 from stream.call_state import CallMachine, CallState
 from stream.caller import CallerPeer
 from stream.enrolment import Enrolment
+from stream.gpu_watch import GpuWatch
 from stream.messages import Ended, Live, Receivers
 from stream.metrics import Metrics
 from stream.offer import Video
@@ -39,6 +40,7 @@ class Services:
         metrics: counts.
         renderer: the render threads.
         executor: threads for looking at camera frames and building avatars.
+        gpus: what the GPUs are doing.
     """
 
     engine: Engine
@@ -46,6 +48,7 @@ class Services:
     metrics: Metrics
     renderer: RenderLoop
     executor: Executor
+    gpus: GpuWatch
 
 
 class Call:
@@ -116,7 +119,12 @@ class Call:
             await self.leave(receiver.id)
 
         receiver = ReceiverPeer(
-            services.settings, services.metrics, services.renderer, self._avatar, lost
+            services.settings,
+            services.metrics,
+            services.renderer,
+            services.gpus.load,
+            self._avatar,
+            lost,
         )
         self.receivers[receiver.id] = receiver
         try:

@@ -155,6 +155,7 @@ def _serve(options: argparse.Namespace) -> int:
         size=options.size,
         device=options.device,
         ice_servers=tuple(options.ice_server),
+        admission=options.admission,
     )
     run(settings, demo=options.command == "demo")
     return 0

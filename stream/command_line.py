@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from models.errors import VisavisError
 from models.viewpoint import PITCH_LIMIT, YAW_LIMIT, ZOOM_LIMITS
-from stream.settings import SIZES, IceServer
+from stream.settings import ADMISSIONS, DEVICES, SIZES, IceServer
 
 PORTRAIT_HELP = 'a picture with one frontal face, or "demo" for the built-in person'
 
@@ -131,6 +131,13 @@ def _add_servers(commands: Commands) -> None:
             metavar="URL[,USER,PASSWORD]",
             help="STUN or TURN server, such as stun:stun.example.org:3478; may be repeated",
         )
+        parser.add_argument(
+            "--admission",
+            choices=ADMISSIONS,
+            default=ADMISSIONS[0],
+            help="turn receivers away when raw (refined) pictures for one more would not be ready "
+            "in time, or never (default: raw)",
+        )
         _add_engine(parser)
 
 
@@ -220,18 +227,15 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, choices=SIZES, default=SIZES[0], help=f"pixels (default: {SIZES[0]})"
     )
     parser.add_argument(
-        "--device", type=_device, choices=("auto", "cpu"), default="auto", help="(default: auto)"
+        "--device",
+        choices=DEVICES,
+        default=DEVICES[0],
+        help="cuda is an NVIDIA GPU, auto one where there is one (default: auto)",
     )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _device(text: str) -> str:
-    if text == "cuda":
-        raise argparse.ArgumentTypeError("there is no engine for GPUs yet; use --device cpu")
-    return text
 
 
 def _within(low: float, high: float) -> Callable[[str], float]:

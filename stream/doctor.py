@@ -16,11 +16,13 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 
 from stream.findings import Finding, Findings, State
+from stream.gpu_load import GpuReader
 
 PACKAGES = {
     # distribution: module
@@ -68,7 +70,7 @@ def examine(port: int) -> Findings:
     """
     return Findings(
         {
-            "machine": [processor(), instruction_sets(), memory(), graphics()],
+            "machine": [processor(), instruction_sets(), memory(), *graphics()],
             "installation": [python(), *packages(), kernels(), pages()],
             "networks": [*_guarded("weights", weights), *_guarded("face models", face_models)],
             "codecs": [codec(name) for name in CODECS],
@@ -168,34 +170,27 @@ def memory() -> Finding:
     return Finding("memory", state, text, facts={"available": free, "total": sizes["MemTotal"]})
 
 
-def graphics() -> Finding:
-    """GPUs by NVML. A machine without one serves calls from its processor."""
-    try:
-        import pynvml
-    except ImportError:
-        return Finding("GPU", State.NOTE, "nvidia-ml-py is not installed", f"{PIP} nvidia-ml-py")
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        text = f"none; the processor does the work ({error})"
-        return Finding("GPU", State.NOTE, text, facts={"nvml": str(error), "devices": []})
-    try:
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        devices = [
-            {
-                "name": str(pynvml.nvmlDeviceGetName(handle)),
-                "memory": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-            }
-            for handle in handles
-        ]
-        driver = str(pynvml.nvmlSystemGetDriverVersion())
-    except pynvml.NVMLError as error:
-        return Finding("GPU", State.NOTE, f"NVML fails: {error}", facts={"nvml": str(error)})
-    finally:
-        pynvml.nvmlShutdown()
-    names = ", ".join(f"{device['name']}" for device in devices) or "none"
-    facts: dict[str, object] = {"nvml": "ok", "driver": driver, "devices": devices}
-    return Finding("GPU", State.OK, f"{names}, driver {driver}", facts=facts)
+def graphics() -> list[Finding]:
+    """GPUs by NVML, each with its load. A machine without one serves calls from its processor."""
+    reader = GpuReader()
+    load = reader.read()
+    reader.close()
+    facts: dict[str, object] = {"driver": load.driver, "reason": load.reason}
+    if not load.available:
+        text = f"{load.in_words()}; the processor does the work"
+        return [Finding("GPU", State.NOTE, text, facts={**facts, "available": False})]
+    found = [
+        Finding(
+            f"GPU {gpu.index}",
+            State.OK,
+            f"{gpu.name}, driver {load.driver}, {gpu.in_words()}",
+            facts={**facts, "available": True, **asdict(gpu)},
+        )
+        for gpu in load.gpus
+    ]
+    if load.reason is not None:
+        found.append(Finding("GPU", State.NOTE, f"not available: {load.reason}"))
+    return found
 
 
 def python() -> Finding:

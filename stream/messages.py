@@ -55,11 +55,33 @@ class Frame(Message):
 
 
 @dataclass(frozen=True)
+class GpuFigures:
+    """A GPU of the server: percent, bytes, degrees Celsius, watts; null where it does not tell.
+
+    `gpu` its number, `encoder` percent of the time its video encoder worked, `slowed` why its
+    clocks are held down.
+    """
+
+    gpu: int
+    utilisation: float | None
+    memory_used: int | None
+    memory_total: int | None
+    temperature: float | None
+    power: float | None
+    power_limit: float | None
+    encoder: float | None
+    slowed: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
 class Statistics(Message):
     """To a receiver, about once a second. Milliseconds, bits per second.
 
     `fps` frames sent per second, `refined` whether the newest frame was refined, `dropped` frames
-    that were replaced by a newer one before they could be sent, since the start.
+    that were replaced by a newer one before they could be sent, since the start, `gpus` the load of
+    the server's GPUs, empty where it is not available. `effort` is what the server has time for
+    while views move: "refined" all, "raw" no refining, "slow" at half the rate too, "coarse" drawn
+    at half the size too.
     """
 
     type: ClassVar[str] = "stats"
@@ -70,6 +92,8 @@ class Statistics(Message):
     bitrate: int
     refined: bool
     dropped: int
+    gpus: tuple[GpuFigures, ...] = ()
+    effort: str = "refined"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from stream.gpu_load import GpuLoad
+from stream.gpu_metrics import GpuMetrics
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -31,6 +34,17 @@ class Metrics:
         self.calls = gauge("calls", "Calls that are open")
         self.receivers = gauge("receivers", "Receivers that are connected or connecting")
         self.bitrate = gauge("video_bits_per_second", "Video sent to all receivers")
+        self.budget_used = gauge(
+            "frame_budget_used_ratio",
+            "Measured time of a picture for each receiver, part of the frame budget; or NaN",
+        )
+        self.effort = gauge(
+            "effort_given_up",
+            "For moving views: 0 nothing, 1 refining, 2 half the rate too, 3 half the size too",
+        )
+        self.refused = counter(
+            "refused", "Calls and receivers turned away because the server is busy", "reason"
+        )
         self.ended = counter("calls_ended", "Calls that have ended")
         self.avatars = counter("avatars", "Avatars built or refused", "result")
         self.sent = counter("frames_sent", "Frames given to an encoder")
@@ -45,6 +59,10 @@ class Metrics:
             buckets=TIMES,
             registry=self.registry,
         )
+
+    def watch_gpus(self, load: Callable[[], GpuLoad]) -> None:
+        """Show the GPUs' load too, as it is when the figures are asked for."""
+        self.registry.register(GpuMetrics(load))
 
     def rendered(self, seconds: float, stages: Mapping[str, float]) -> None:
         """A batch was rendered.

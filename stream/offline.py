@@ -49,7 +49,7 @@ class EngineChoice:
     """Which engine a command runs on.
 
     Args:
-        device: "auto" or "cpu".
+        device: "auto", "cpu" or "cuda".
         size: side of the pictures, pixels.
         threads: for each kernel; None lets the engine measure.
     """

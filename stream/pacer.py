@@ -44,9 +44,11 @@ class Pacer:
 
     Args:
         fps: frames per second on average, and when nothing moves.
+        slowness: how many times as far apart frames are at present, for want of time.
     """
 
     fps: float
+    slowness: float = 1.0
     _tick: float | None = None
     _last_frame: float = float("-inf")
     _last_fresh: float = float("-inf")
@@ -54,7 +56,7 @@ class Pacer:
     @property
     def period(self) -> float:
         """Seconds between two frames."""
-        return 1.0 / self.fps
+        return self.slowness / self.fps
 
     @property
     def resting(self) -> bool:

@@ -102,6 +102,24 @@ def no_restart() -> Problem:
     )
 
 
+def no_time() -> Problem:
+    return Problem(
+        503,
+        "The server is busy",
+        "It has no time to draw for one more person now.",
+        {"Retry-After": "10"},
+    )
+
+
+def no_memory() -> Problem:
+    return Problem(
+        503,
+        "The server is busy",
+        "Its graphics memory is full now.",
+        {"Retry-After": "30"},
+    )
+
+
 def busy(what: str, limit: int) -> Problem:
     return Problem(
         503,

@@ -15,7 +15,8 @@ from av.video.frame import VideoFrame
 from stream import control
 from stream.avatar_lease import AvatarLease
 from stream.encoder import EncoderFigures, EncoderSettings, make_encoder
-from stream.messages import Error, Frame, Statistics
+from stream.gpu_load import GpuLoad
+from stream.messages import Error, Frame, GpuFigures, Statistics
 from stream.metrics import Metrics
 from stream.pacer import Pacer
 from stream.patches import rtp_clock
@@ -40,6 +41,7 @@ class ReceiverPeer(Peer):
         settings: how to encode, and times.
         metrics: counts.
         renderer: renders this receiver's pictures.
+        gpus: gives what the GPUs are doing.
         avatar: gives the call's present avatar, or None.
         ended: called once when the connection is lost, with a reason.
     """
@@ -49,6 +51,7 @@ class ReceiverPeer(Peer):
         settings: Settings,
         metrics: Metrics,
         renderer: RenderLoop,
+        gpus: Callable[[], GpuLoad],
         avatar: Callable[[], AvatarLease | None],
         ended: Callable[[str], Awaitable[None]],
     ) -> None:
@@ -58,6 +61,7 @@ class ReceiverPeer(Peer):
         """Viewpoint sockets that are open."""
         self._metrics = metrics
         self._renderer = renderer
+        self._gpus = gpus
         self._loop = asyncio.get_running_loop()
         self._view = View(avatar, self._deliver, Pacer(settings.fps))
         self._figures = EncoderFigures()
@@ -183,6 +187,8 @@ class ReceiverPeer(Peer):
                         bitrate=new_bitrate,
                         refined=self._refined,
                         dropped=self._track.dropped,
+                        gpus=gpu_figures(self._gpus()),
+                        effort=self._renderer.effort.word,
                     ),
                     may_drop=True,
                 )
@@ -192,6 +198,24 @@ class ReceiverPeer(Peer):
                 bitrate, dropped = new_bitrate, self._track.dropped
         finally:
             self._metrics.bitrate.dec(bitrate)
+
+
+def gpu_figures(load: GpuLoad) -> tuple[GpuFigures, ...]:
+    """What a receiver is told: of the GPUs that this process uses; if that is not known, of all."""
+    return tuple(
+        GpuFigures(
+            gpu=gpu.index,
+            utilisation=gpu.utilisation,
+            memory_used=gpu.memory_used,
+            memory_total=gpu.memory_total,
+            temperature=gpu.temperature,
+            power=gpu.power,
+            power_limit=gpu.power_limit,
+            encoder=gpu.encoder,
+            slowed=gpu.slowed,
+        )
+        for gpu in load.own or load.gpus
+    )
 
 
 def _preferences() -> list[RTCRtpCodecCapability]:

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from models.engine import RenderRequest
 from models.viewpoint import Viewpoint
 from stream.avatar_lease import AvatarLease
+from stream.effort_policy import Effort, EffortPolicy
+from stream.frame_time import FrameTime
 from stream.mailbox import Mailbox
 from stream.metrics import Metrics
 from stream.pacer import Arrival, Pacer
-from stream.refine_policy import RefinePolicy
 from stream.settings import Settings
 from stream.viewpoint_inbox import Aim
 
 if TYPE_CHECKING:
-    from models.engine import Engine
+    from models.engine import Avatar, Engine
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ Picture = NDArray[np.uint8]
 
 AFTER_FAILURE = 0.25
 """Seconds that a thread rests after the engine failed: a broken one must not fill the log."""
+
+ONE_BY_ONE = 8
+"""Pictures asked for at once of an engine that makes one after another: none is delivered before
+all are there."""
 
 STOP_TIMEOUT = 10.0
 """Seconds that the end of a thread is waited for: an engine that hangs must not hold us up."""
@@ -69,16 +74,22 @@ class _Job:
     ticket: int
     due: float
     started: float
-    policy: RefinePolicy
-    refine: bool
+    policy: EffortPolicy
+    effort: Effort
+
+    def request(self, avatar: Avatar, viewpoint: Viewpoint) -> RenderRequest:
+        return RenderRequest(
+            avatar, viewpoint, self.effort is Effort.REFINED, self.effort is Effort.COARSE
+        )
 
 
 class RenderLoop:
     """Renders every receiver's newest viewpoint when its frame is due.
 
-    Frames that fall due together are rendered as batches, one per idle thread. A receiver may have
-    as many pictures in the making as there are threads, but is given them in order; one that was
-    overtaken is dropped.
+    Frames that fall due together are rendered as batches: one per idle thread; or, where the engine
+    renders a batch in hardly more time than one picture, all by one thread, while others deliver
+    what it rendered before. A receiver may have as many pictures in the making as there are
+    threads, but is given them in order; one that was overtaken is dropped.
 
     Args:
         engine: renders; its `render` blocks and may be called by several threads.
@@ -91,8 +102,12 @@ class RenderLoop:
         self._settings = settings
         self._metrics = metrics
         # A view that moves needs its frames in time; one that rests is better late than raw.
-        self._moving = RefinePolicy(settings.frame_budget)
-        self._resting = RefinePolicy(settings.rest_budget)
+        self._moving = EffortPolicy(settings.frame_budget)
+        self._resting = EffortPolicy(settings.rest_budget)
+        self._together = engine.batch > 1
+        self._most = settings.max_batch or (engine.batch if self._together else ONE_BY_ONE)
+        self._holder: int | None = None  # the thread that has the engine which renders together
+        self._frame_time = FrameTime()
         self._changed = threading.Condition()
         self._views: list[View] = []
         self._idle = 0
@@ -124,11 +139,22 @@ class RenderLoop:
     @property
     def refining(self) -> bool:
         """Whether refined frames keep the frame budget while views move."""
-        return self._moving.refining
+        return self._moving.level is Effort.REFINED
+
+    @property
+    def effort(self) -> Effort:
+        """What goes into frames while views move."""
+        return self._moving.level
 
     def stage_times(self) -> Mapping[str, float]:
         """Milliseconds of the engine's stages for the newest batch."""
         return self._engine.stage_times()
+
+    def picture_seconds(self, refined: bool) -> float | None:
+        """Seconds of the engine that one picture takes lately, refined or raw; None if too few were
+        rendered to tell."""
+        with self._changed:
+            return self._frame_time.seconds(refined)
 
     def add(self, view: View) -> None:
         """Begin to render for a receiver."""
@@ -158,14 +184,19 @@ class RenderLoop:
             self._idle += 1
             try:
                 while not self._stopping:
+                    if self._holder is not None:
+                        self._changed.wait()
+                        continue
                     now = time.monotonic()
                     due, next_due = self._due(now)
                     if due:
-                        share = math.ceil(len(due) / self._idle)
-                        taken = due[: min(share, self._settings.max_batch)]
+                        share = len(due) if self._together else math.ceil(len(due) / self._idle)
+                        taken = due[: min(share, self._most)]
+                        if self._together:
+                            self._holder = threading.get_ident()
                         if len(taken) < len(due):
                             self._changed.notify()
-                        return [self._begin(view, at, now) for at, view in taken]
+                        return self._begin(taken, now)
                     self._changed.wait(None if next_due == math.inf else next_due - now)
                 return None
             finally:
@@ -179,6 +210,8 @@ class RenderLoop:
             # At rest one picture at a time: a thread stays free for the viewpoint that ends it.
             if view.rendering >= (len(self._threads) if waiting is not None else 1):
                 continue
+            policy = self._policy(view, waiting is not None)
+            view.pacer.slowness = policy.level.slowness
             at = view.pacer.due_at(
                 Arrival(waiting.received, waiting.interval) if waiting is not None else None
             )
@@ -189,17 +222,41 @@ class RenderLoop:
         due.sort(key=lambda pair: pair[0])
         return due, next_due
 
-    def _begin(self, view: View, due: float, now: float) -> _Job:
-        aim = view.aims.take()
-        policy = self._resting if aim is None and view.pacer.resting else self._moving
-        view.pacer.framed(now, fresh=aim is not None)
-        if aim is not None:
-            view.aim = aim
-            due = max(due, aim.received)
-        view.rendering += 1
-        view.started += 1
-        refine = view.refine and policy.decide(now)
-        return _Job(view, view.aim, view.started, due, now, policy, refine)
+    def _begin(self, taken: list[tuple[float, View]], now: float) -> list[_Job]:
+        jobs = []
+        for due, view in taken:
+            aim = view.aims.take()
+            policy = self._policy(view, aim is not None)
+            view.pacer.framed(now, fresh=aim is not None)
+            if aim is not None:
+                view.aim = aim
+                due = max(due, aim.received)
+            view.rendering += 1
+            view.started += 1
+            wanted = Effort.REFINED if view.refine else Effort.RAW
+            jobs.append(_Job(view, view.aim, view.started, due, now, policy, wanted))
+        return self._decided(jobs, now)
+
+    def _decided(self, jobs: list[_Job], now: float) -> list[_Job]:
+        """Jobs that say what their views want, with what there is time for."""
+        if not self._together:
+            return [replace(job, effort=job.policy.decide(now, job.effort)) for job in jobs]
+        # One for all: a trial of a single frame among many raw ones would always be in time.
+        efforts = {
+            policy: policy.decide(now, min(job.effort for job in jobs if job.policy is policy))
+            for policy in {job.policy for job in jobs}
+        }
+        return [replace(job, effort=max(job.effort, efforts[job.policy])) for job in jobs]
+
+    def _policy(self, view: View, aimed: bool) -> EffortPolicy:
+        return self._resting if not aimed and view.pacer.resting else self._moving
+
+    def _leave(self) -> None:
+        """Let another thread have the engine."""
+        with self._changed:
+            if self._holder == threading.get_ident():
+                self._holder = None
+                self._changed.notify()
 
     def _render(self, jobs: list[_Job]) -> None:
         try:
@@ -210,7 +267,7 @@ class RenderLoop:
                     avatar = held.enter_context(lease.use()) if lease is not None else None
                     if avatar is not None:
                         viewpoint = job.aim.viewpoint if job.aim is not None else Viewpoint()
-                        ready.append((job, RenderRequest(avatar, viewpoint, job.refine)))
+                        ready.append((job, job.request(avatar, viewpoint)))
                 if ready:
                     self._render_ready(ready)
         except Exception:
@@ -218,21 +275,38 @@ class RenderLoop:
             self._metrics.render_failures.inc()
             time.sleep(AFTER_FAILURE)
         finally:
+            self._leave()
             with self._changed:
                 for job in jobs:
                     job.view.rendering -= 1
                 self._changed.notify()
 
     def _render_ready(self, ready: list[tuple[_Job, RenderRequest]]) -> None:
-        started = time.monotonic()
-        pictures = self._engine.render([request for _, request in ready])
-        done = time.monotonic()
-        self._metrics.rendered(done - started, self._engine.stage_times())
+        with self._changed:
+            started = time.monotonic()
+            self._frame_time.begin(started)
+        made = 0
+        try:
+            pictures = self._engine.render([request for _, request in ready])
+            made = len(pictures)
+        finally:
+            self._leave()
+            stages = self._engine.stage_times()
+            with self._changed:
+                done = time.monotonic()
+                refined = sum(job.effort is Effort.REFINED for job, _ in ready)
+                coarse = sum(job.effort is Effort.COARSE for job, _ in ready)
+                self._frame_time.end(done, made, refined, stages, coarse)
+        self._metrics.rendered(done - started, stages)
         with self._changed:
             for policy in (self._moving, self._resting):
-                dues = [job.due for job, _ in ready if job.refine and job.policy is policy]
-                if dues:
-                    policy.measured(done, done - min(dues))
+                for effort in Effort:
+                    dues = [
+                        job.due for job, _ in ready if job.effort is effort and job.policy is policy
+                    ]
+                    if dues:
+                        policy.measured(done, done - min(dues), effort)
+            self._metrics.effort.set(self._moving.level)
             fresh = []
             for (job, _), picture in zip(ready, pictures, strict=True):
                 if job.ticket <= job.view.delivered:
@@ -241,4 +315,4 @@ class RenderLoop:
                 job.view.delivered = job.ticket
                 fresh.append((job, picture))
         for job, picture in fresh:
-            job.view.deliver(picture, job.aim, job.refine, job.started)
+            job.view.deliver(picture, job.aim, job.effort is Effort.REFINED, job.started)

@@ -44,12 +44,12 @@ def run(settings: Settings, demo: bool = False) -> None:
         from stream.server import create_app, server
 
         ready_calls: Mapping[str, NDArray[np.uint8]] = {}
-        with Progress("loading", 1):
+        with Progress("loading", 1) as progress:
             if demo:
                 from stream.offline import read_portrait
 
                 ready_calls = {DEMO_CALL: read_portrait("demo")}
-            engine = load_engine(settings.device, settings.size)
+            engine = load_engine(settings.device, settings.size, progress=progress.step)
             closing.callback(engine.close)
             app = create_app(engine, settings, ready_calls)
         address = address_of(settings.host, listener.getsockname()[1])

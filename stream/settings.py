@@ -6,7 +6,9 @@ import ipaddress
 from dataclasses import dataclass
 
 SIZES = (256, 512)
+DEVICES = ("auto", "cpu", "cuda")
 MEDIA_ADDRESSES = ("auto", "loopback")
+ADMISSIONS = ("raw", "refined", "off")
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,17 @@ class Settings:
         host: address to listen on for HTTP.
         port: TCP port to listen on; 0 takes a free one.
         size: edge of the square picture in pixels.
-        device: "auto" or "cpu", for the engine.
+        device: of the engine: "cpu", "cuda" (an NVIDIA GPU) or "auto" (a GPU where there is one).
         ice_servers: STUN and TURN servers; none by default, so that nothing leaves the network.
         media_addresses: addresses that media is offered on. "auto": those of the network, and
             127.0.0.1 as well where `host` is a loopback address or there is no network. "loopback":
             127.0.0.1 alone, so that no other machine can send anything; not every browser connects.
         fps: frames per second that each receiver is sent.
-        render_threads: threads that call the engine at once; two overlap rasterising and refining.
-        max_batch: pictures that one call of the engine renders at most.
-        frame_budget: a refined frame that would be ready later than this after it fell due goes out
-            raw instead; 50 ms is 20 frames per second.
+        render_threads: threads that call the engine; two overlap rasterising and refining, or on a
+            GPU the delivery of one batch and the rendering of the next.
+        max_batch: pictures that one call of the engine renders at most; None takes what suits it.
+        frame_budget: when frames are ready later than this after they fell due, they go out raw,
+            then half as often, then drawn at half the size; 50 ms is 20 frames per second.
         rest_budget: the same for a view that rests, where sharpness matters more than time.
         max_bitrate: ceiling of one receiver's video; None takes one that suits the size.
         min_bitrate: floor; below it a moving face falls apart and the network is too poor anyway.
@@ -64,6 +67,12 @@ class Settings:
         statistics_interval: between two "stats" messages.
         max_calls: calls at once.
         max_receivers: receivers of all calls together.
+        admission: whether a receiver is turned away when there is no time to render for one more,
+            by measured times. "raw": when raw pictures for all would not fit the frame budget.
+            "refined": when refined ones would not. "off": never. The first receiver of a call is
+            always let in.
+        min_gpu_memory: bytes that must be free on the GPU that renders for a call or a receiver
+            more to be let in. An avatar takes some ten megabytes, the rest is for the driver.
         max_body: bytes of a signalling request.
     """
 
@@ -75,7 +84,7 @@ class Settings:
     media_addresses: str = "auto"
     fps: float = 30.0
     render_threads: int = 2
-    max_batch: int = 8
+    max_batch: int | None = None
     frame_budget: float = 0.050
     rest_budget: float = 0.200
     max_bitrate: int | None = None
@@ -88,6 +97,8 @@ class Settings:
     statistics_interval: float = 1.0
     max_calls: int = 32
     max_receivers: int = 64
+    admission: str = "raw"
+    min_gpu_memory: int = 256 * 1024**2
     max_body: int = 64 * 1024
 
     def __post_init__(self) -> None:
@@ -95,15 +106,20 @@ class Settings:
             raise ValueError(f"The port must be between 0 and 65535, not {self.port}.")
         if self.size not in SIZES:
             raise ValueError(f"The size must be one of {SIZES} pixels, not {self.size}.")
+        if self.device not in DEVICES:
+            raise ValueError(f"The device must be one of {DEVICES}, not {self.device}.")
         if self.media_addresses not in MEDIA_ADDRESSES:
             raise ValueError(
                 f"The media addresses must be one of {MEDIA_ADDRESSES}, not {self.media_addresses}."
             )
+        if self.admission not in ADMISSIONS:
+            raise ValueError(f"The admission must be one of {ADMISSIONS}, not {self.admission}.")
         if not 1 <= self.fps <= 60:
             raise ValueError(f"The frame rate must be between 1 and 60, not {self.fps}.")
         for name in ("render_threads", "max_batch", "fit_frames", "max_calls", "max_receivers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}.")
         if self.bitrate_ceiling < self.min_bitrate:
             raise ValueError(
                 f"The highest bitrate, {self.bitrate_ceiling}, is below the lowest, "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from stream import problems
+from stream.admission import Admission
 from stream.call import CLOSING, HUNG_UP, Call, Services
 from stream.call_state import CallState
 from stream.receiver import ReceiverPeer
@@ -26,6 +28,8 @@ class Switchboard:
         self._services = services
         self._calls: dict[str, Call] = {}
         self._closing = False
+        self._admission = Admission(services.settings)
+        services.metrics.budget_used.set_function(self._budget_figure)
         services.metrics.calls.set_function(lambda: len(self._calls))
         services.metrics.receivers.set_function(lambda: self.receivers)
 
@@ -38,6 +42,11 @@ class Switchboard:
     def receivers(self) -> int:
         """Receivers of all calls."""
         return sum(len(call.receivers) for call in list(self._calls.values()))
+
+    @property
+    def budget_used(self) -> float | None:
+        """Part of the frame budget that a picture for each receiver takes; None if unknown."""
+        return self._admission.used(self.receivers, self._picture_seconds())
 
     def find(self, slug: str) -> Call:
         """The call of this name.
@@ -75,7 +84,8 @@ class Switchboard:
         """
         limit = self._services.settings.max_calls
         if self._closing or len(self._calls) >= limit:
-            raise problems.busy("calls", limit)
+            raise self._refused("calls", problems.busy("calls", limit))
+        self._need_memory()
         call = Call(self._services, self._ended)
         self._calls[call.slug] = call
         try:
@@ -88,13 +98,18 @@ class Switchboard:
         """Connect a receiver to a call; return it and the answer.
 
         Raises:
-            Problem: there is no such call, it is not ready, the server is full, or the offer cannot
-                be used.
+            Problem: there is no such call, it is not ready, the server is full or has no time for
+                another receiver, or the offer cannot be used.
         """
         call = self.find(slug)
         limit = self._services.settings.max_receivers
         if self._closing or self.receivers >= limit:
-            raise problems.busy("receivers", limit)
+            raise self._refused("receivers", problems.busy("receivers", limit))
+        # A caller whom nobody can see has no call at all: the first receiver always fits.
+        if call.receivers:
+            if not self._admission.has_time(self.receivers, self._picture_seconds()):
+                raise self._refused("time", problems.no_time())
+            self._need_memory()
         return await call.join(offer)
 
     async def close(self) -> None:
@@ -102,6 +117,21 @@ class Switchboard:
         self._closing = True
         ending: list[Awaitable[None]] = [call.end(CLOSING) for call in list(self._calls.values())]
         await asyncio.gather(*ending, return_exceptions=True)
+
+    def _budget_figure(self) -> float:
+        used = self.budget_used
+        return math.nan if used is None else used
+
+    def _picture_seconds(self) -> float | None:
+        return self._services.renderer.picture_seconds(self._admission.refined)
+
+    def _need_memory(self) -> None:
+        if not self._admission.has_memory(self._services.gpus.load()):
+            raise self._refused("memory", problems.no_memory())
+
+    def _refused(self, reason: str, problem: problems.Problem) -> problems.Problem:
+        self._services.metrics.refused.labels(reason).inc()
+        return problem
 
     def _ended(self, call: Call) -> None:
         self._calls.pop(call.slug, None)

@@ -89,3 +89,11 @@ def test_serves_says_where_and_ends_quietly(tmp_path: Path) -> None:
                 process.communicate()
         errors.seek(0)
         assert (process.returncode, out, errors.read()) == (130, "", "")
+
+
+def test_options_become_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr("stream.serving.run", lambda settings, demo: given.append(settings))
+    assert cli.main(["serve"]) == 0
+    assert cli.main(["serve", "--admission", "refined"]) == 0
+    assert [settings.admission for settings in given] == ["raw", "refined"]

@@ -71,6 +71,23 @@ def test_refining_changes_the_picture(engine: Engine, avatar: Avatar) -> None:
     assert np.abs(raw.astype(int) - refined.astype(int)).mean() > 0.2
 
 
+def test_coarse_pictures_show_the_same_with_less_detail(engine: Engine, avatar: Avatar) -> None:
+    view = Viewpoint(yaw=20)
+    raw, coarse, either = engine.render(
+        [
+            RenderRequest(avatar, view, refine=False),
+            RenderRequest(avatar, view, refine=False, coarse=True),
+            RenderRequest(avatar, view, refine=True, coarse=True),
+        ]
+    )
+    np.testing.assert_array_equal(coarse, either)
+    assert 25 < psnr(rgb(coarse), rgb(raw), np.ones((256, 256), bool)) < 45
+    detail = [
+        cv2.Laplacian(frame[:256].astype(np.float32), cv2.CV_32F).std() for frame in (raw, coarse)
+    ]
+    assert detail[1] < 0.6 * detail[0]
+
+
 def test_same_viewpoint_same_frame_from_two_threads(engine: Engine, avatar: Avatar) -> None:
     requests = [[RenderRequest(avatar, Viewpoint(yaw=yaw))] for yaw in (-20, -10, 0, 10, 20)]
     alone = [engine.render(request)[0] for request in requests]

@@ -1,6 +1,6 @@
 import pytest
 
-from models.errors import PortraitError, SetupError, ViewpointError, VisavisError
+from models.errors import CapacityError, PortraitError, SetupError, ViewpointError, VisavisError
 
 
 @pytest.mark.parametrize(
@@ -10,6 +10,7 @@ from models.errors import PortraitError, SetupError, ViewpointError, VisavisErro
         (PortraitError, "bad_picture"),
         (ViewpointError, "bad_viewpoint"),
         (SetupError, "setup"),
+        (CapacityError, "full"),
     ],
 )
 def test_errors_are_one_line_with_a_code(kind: type[VisavisError], code: str) -> None:

@@ -50,13 +50,16 @@ class BarEngine:
     Args:
         size: edge of the pictures.
         seconds: how long a refined picture takes; a raw one takes a tenth.
+        batch: as of `models.engine.Engine`; where it is more than 1, a batch takes as long as its
+            slowest picture.
     """
 
     name = "bar"
 
-    def __init__(self, size: int = 256, seconds: float = 0.0) -> None:
+    def __init__(self, size: int = 256, seconds: float = 0.0, batch: int = 1) -> None:
         self.size = size
         self.seconds = seconds
+        self.batch = batch
         self.failures = 0
         self.avatars: weakref.WeakSet[BarAvatar] = weakref.WeakSet()
         self.rendered: list[RenderRequest] = []
@@ -88,8 +91,8 @@ class BarEngine:
         if self.failures:
             self.failures -= 1
             raise RuntimeError("the engine was told to fail")
-        refined = sum(request.refine for request in requests)
-        time.sleep(self.seconds * (refined + 0.1 * (len(requests) - refined)))
+        times = [self.seconds * (1.0 if request.refine else 0.1) for request in requests]
+        time.sleep(sum(times) if self.batch == 1 else max(times))
         with self._lock:
             self.batches.append(len(requests))
             self.rendered += requests

@@ -54,5 +54,5 @@ def test_messages_say_their_type() -> None:
         "reason": "More light, please.",
     }
     assert json.loads(Frame(5, None).to_json()) == {"type": "frame", "rtp": 5, "seq": None}
-    names = "type fps raster_ms refine_ms encode_ms bitrate refined dropped".split()
+    names = "type fps raster_ms refine_ms encode_ms bitrate refined dropped gpus effort".split()
     assert list(json.loads(Statistics(30, 1, 2, 3, 4, True, 5).to_json())) == names

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 
 from models.viewpoint import Viewpoint
 from stream.avatar_lease import AvatarLease
@@ -79,6 +80,77 @@ def test_views_that_fall_due_together_are_rendered_together() -> None:
         wait(lambda: all(screen.shown for screen in screens))
     # On a busy machine a view of the first batch may fall due again before the second begins.
     assert engine.batches[0] == 3 and engine.batches[1] in (2, 3)
+
+
+def test_an_engine_that_renders_together_is_asked_for_all_at_once_by_one_thread() -> None:
+    class Watched(BarEngine):
+        inside = most_inside = 0
+
+        def render(self, requests):  # type: ignore[no-untyped-def]
+            with self._lock:
+                self.inside += 1
+                self.most_inside = max(self.most_inside, self.inside)
+            try:
+                return super().render(requests)
+            finally:
+                with self._lock:
+                    self.inside -= 1
+
+    engine = Watched(seconds=0.01, batch=32)
+    screens = [Screen(engine) for _ in range(12)]
+    with rendering(engine, render_threads=3) as loop:
+        with loop._changed:
+            for screen in screens:
+                loop._views.append(screen.view)
+            loop._changed.notify_all()
+        wait(lambda: all(len(screen.shown) > 5 for screen in screens))
+    assert engine.batches[0] == 12
+    assert engine.most_inside == 1
+
+
+def test_the_next_batch_is_rendered_while_the_last_is_delivered() -> None:
+    engine = BarEngine(batch=32)
+    slow, quick = Screen(engine), Screen(engine)
+    holding = threading.Event()
+    deliver = slow.view.deliver
+
+    def held_up(*picture: Any) -> None:
+        holding.set()
+        wait(lambda: quick.shown)
+        deliver(*picture)
+
+    slow.view.deliver = held_up
+    with rendering(engine, render_threads=2) as loop:
+        loop.add(slow.view)
+        wait(holding.is_set)
+        loop.add(quick.view)
+        wait(lambda: slow.shown)
+
+
+def test_an_engine_that_fails_is_given_back() -> None:
+    engine = BarEngine(batch=32)
+    engine.failures = 2
+    screen = Screen(engine)
+    with rendering(engine, render_threads=2) as loop:
+        loop.add(screen.view)
+        wait(lambda: len(screen.shown) > 2)
+        screen.lease = None
+        time.sleep(0.1)
+        screen.lease = AvatarLease(BarAvatar(engine, 0.0))  # type: ignore[arg-type]
+        count = len(screen.shown)
+        wait(lambda: len(screen.shown) > count)
+
+
+@pytest.mark.parametrize("batch", [1, 32])
+def test_a_far_too_slow_engine_gives_up_refining_then_the_rate_then_the_size(batch: int) -> None:
+    engine = BarEngine(seconds=0.4, batch=batch)
+    screen = Screen(engine)
+    with rendering(engine, frame_budget=0.01, rest_budget=0.01) as loop:
+        loop.add(screen.view)
+        wait(lambda: any(request.coarse for request in list(engine.rendered)))
+        wait(lambda: screen.view.pacer.slowness == 2)
+    kinds = [(request.refine, request.coarse) for request in engine.rendered]
+    assert kinds.index((True, False)) < kinds.index((False, False)) < kinds.index((False, True))
 
 
 def test_a_picture_that_was_overtaken_is_dropped() -> None:

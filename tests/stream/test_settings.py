@@ -16,9 +16,12 @@ from stream.signalling import ice_server_link
         {"size": 300},
         {"fps": 0},
         {"render_threads": 0},
+        {"max_batch": 0},
+        {"device": "tpu"},
         {"max_calls": 0},
         {"max_bitrate": 1000},
         {"media_addresses": "everywhere"},
+        {"admission": "maybe"},
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:

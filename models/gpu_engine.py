@@ -1,0 +1,393 @@
+"""The engine on a GPU: all receivers of a tick are one replay of a captured graph."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.errors import SetupError
+from models.gaussians import Gaussians
+from models.gpu_batches import BATCHES, Batch, Quality, batches_of
+from models.gpu_chain import Chain, Look, Surroundings
+from models.gpu_frames import FramePool, HostFrames
+from models.gpu_lift import LiftChain, PortraitStaging
+from models.gpu_setup import fastest_type
+from models.gpu_slots import PORTRAIT, AvatarSlots
+from models.gpu_views import SlotView, Staging, slot_view
+from models.graphs import Queue, Work, milliseconds, queue_for
+from models.lifter import MOST
+from models.weights import load_lifter, open_refiner
+
+if TYPE_CHECKING:
+    from models.engine import Avatar, FrameCheck, Picture, RenderRequest
+    from models.portrait import Portrait, PortraitFinder
+
+SLOTS = 64
+"""Avatars at once: twice as many as calls, since a retake's is built before the old one goes."""
+
+Progress = Callable[[str], object]
+
+
+class CutPortrait(Protocol):
+    """What is lifted; see `models.portrait.Portrait`."""
+
+    @property
+    def image(self) -> Tensor: ...
+
+    @property
+    def mask(self) -> Tensor: ...
+
+    @property
+    def distance(self) -> float: ...
+
+    @property
+    def head_from_camera(self) -> Tensor: ...
+
+
+class GpuAvatar:
+    """An avatar in a slot of a GPU engine.
+
+    Args:
+        engine: whose avatar it is.
+        slot: where it lives; None once it is closed.
+        distance: of the portrait's camera from the middle of the head, metres.
+        camera_from_head: from head space to that camera. [4, 4]
+    """
+
+    def __init__(
+        self, engine: GpuEngine, slot: int, distance: float, camera_from_head: NDArray[np.float64]
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.engine = engine
+        self.slot: int | None = slot
+        self.distance = distance
+        self.camera_from_head = camera_from_head
+
+    def close(self) -> None:
+        self.engine.free(self)
+
+
+@dataclass
+class _Graphs:
+    """All that belongs to one size of a batch."""
+
+    chain: Chain
+    replays: dict[Quality, Work]
+    stagings: list[Staging]
+    pool: FramePool
+    shares: dict[Quality, dict[str, float]]  # of a batch's time, by stage
+
+
+@dataclass
+class _Started:
+    """A batch on its way."""
+
+    batch: Batch
+    graphs: _Graphs
+    frames: HostFrames
+
+
+class GpuEngine:
+    """See `models.engine.Engine`.
+
+    Without a GPU it runs too, with the CPU's kernels and without graphs, for tests: `device="cpu"`.
+
+    Args:
+        size: of the frames, pixels; a multiple of 32.
+        slots: avatars at once.
+        batches: sizes of batches that graphs are captured for, rising.
+        device: to run on; None takes the current GPU.
+        dtype: of the networks; None takes the fastest.
+        progress: told what is being done while graphs are captured.
+        finder: cuts portraits out; None loads the face models at the first need.
+    """
+
+    def __init__(
+        self,
+        size: int = 256,
+        *,
+        slots: int = SLOTS,
+        batches: Sequence[int] = BATCHES,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        progress: Progress | None = None,
+        finder: PortraitFinder | None = None,
+    ) -> None:
+        if size % 32:
+            raise SetupError(
+                f"A size of {size} cannot be rendered on a GPU. Take a multiple of 32.", "bad_size"
+            )
+        self.size = size
+        self._batches = tuple(batches)
+        self._finder = finder
+        self._lock = threading.Lock()
+        self._closed = False
+        self._times: dict[str, float] = {}
+        where = torch.device("cuda") if device is None else torch.device(device)
+        if where == torch.device("cuda"):  # without a number
+            where = torch.device("cuda", torch.cuda.current_device())
+        self._queue: Queue = queue_for(where)
+        self._say = progress or (lambda text: None)
+        try:
+            self._build(slots, dtype)
+        except torch.cuda.OutOfMemoryError:
+            raise SetupError(
+                f"The GPU's memory is too small for pictures of {size} pixels. Take a smaller "
+                "--size, or --device cpu.",
+                "no_memory",
+            ) from None
+
+    def _build(self, slots: int, dtype: torch.dtype | None) -> None:
+        device = self._queue.device
+        if dtype is None:
+            self._say("choosing a precision")
+            dtype = fastest_type(open_refiner(), self._queue, self.size)
+        self._dtype = dtype
+        with self._queue.working():  # on the queue's stream from the first copy on
+            refiner = open_refiner(None, device, dtype)
+            lifter = load_lifter().to(device, dtype)
+            tokens = refiner.encode_portrait(
+                torch.zeros(1, 4, PORTRAIT, PORTRAIT, device=device, dtype=dtype)
+            )
+            self.slots = AvatarSlots(slots, MOST, (tuple(tokens.shape[1:]), dtype), device)
+            look = self.look = Look(self.size, self.slots, refiner, dtype)
+            around = Surroundings(look, device)
+            self._lift_chain = LiftChain(self.slots, lifter, refiner, dtype, device)
+        total = 1 + len(self._batches) * len(Quality)
+        self._say(f"capturing graph 1 of {total}")
+        self._lift_replay = self._queue.capture(self._lift_chain.lift)
+        self._lift_stagings = [PortraitStaging(self._queue) for _ in range(2)]
+        self._graphs: dict[int, _Graphs] = {}
+        # The largest first: what it needs of the shared pool is then enough for all others.
+        for index, batch in enumerate(sorted(self._batches, reverse=True)):
+            self._graphs[batch] = self._capture(
+                batch, look, around, 2 + index * len(Quality), total
+            )
+
+    def _capture(
+        self, batch: int, look: Look, around: Surroundings, number: int, total: int
+    ) -> _Graphs:
+        queue = self._queue
+        with queue.working():
+            chain = Chain(batch, look, around)
+            stagings = [Staging(queue, batch, self.slots.empty, self.size) for _ in range(2)]
+            stagings[0].write([])
+            stagings[0].send(chain.views.block)
+        works = {
+            Quality.REFINED: chain.refined,
+            Quality.RAW: chain.raw,
+            Quality.COARSE: chain.coarse,
+        }
+        replays = {}
+        for index, (quality, work) in enumerate(works.items()):
+            self._say(f"capturing graph {number + index} of {total}")
+            replays[quality] = queue.capture(work)
+        shape = tuple(chain.frames.shape)
+        pool = FramePool(lambda: HostFrames(queue, shape))
+        graphs = _Graphs(chain, replays, stagings, pool, {})
+        if queue.device.type == "cuda":
+            graphs.shares = self._shares(chain, replays)
+        return graphs
+
+    def _shares(
+        self, chain: Chain, replays: Mapping[Quality, Work]
+    ) -> dict[Quality, dict[str, float]]:
+        """What part of a batch's time each stage takes; a graph tells only its whole time."""
+        with self._queue.working():
+            picture = torch.rand(
+                len(chain.frames), 4, self.size, self.size, device=self._queue.device
+            )
+        i420 = milliseconds(self._queue, self._queue.capture(lambda: chain.compose(picture)))
+        times = {quality: milliseconds(self._queue, work) for quality, work in replays.items()}
+        shares = {}
+        for quality, whole in times.items():
+            plain = min(times[Quality.RAW], whole)
+            last = min(i420, plain)
+            shares[quality] = {
+                "rasterise": (plain - last) / whole,
+                "refine": (whole - plain) / whole,
+                "i420": last / whole,
+            }
+        return shares
+
+    @property
+    def name(self) -> str:
+        kind = str(self._dtype).removeprefix("torch.")
+        device = self._queue.device
+        if device.type != "cuda":
+            return f"the GPU's engine on the cpu, {kind}"
+        return f"{torch.cuda.get_device_name(device)}, {kind}, graphs of up to {self.batch} views"
+
+    @property
+    def batch(self) -> int:
+        return max(self._batches)
+
+    def check_frame(self, picture: Picture) -> FrameCheck:
+        return self._portraits().check(picture)
+
+    def build_avatar(self, picture: Picture) -> Avatar:
+        start = time.perf_counter()
+        portrait = self._portraits().portrait(picture, strict=False)
+        self._times["portrait"] = (time.perf_counter() - start) * 1e3
+        return self.lift(portrait)
+
+    def lift(self, portrait: Portrait | CutPortrait) -> GpuAvatar:
+        """Build the avatar of a portrait that has been cut out already.
+
+        Raises:
+            CapacityError: all slots are taken.
+        """
+        camera_from_head = np.linalg.inv(portrait.head_from_camera.double().numpy())
+        begun, done = self._queue.mark(), self._queue.mark()
+        slot = self.slots.take()
+        try:
+            with self._lock, self._queue.working():
+                self._check_open()
+                staging = self._lift_stagings[0]
+                self._lift_stagings.reverse()
+                staging.write(
+                    slot,
+                    portrait.image,
+                    portrait.mask,
+                    portrait.distance,
+                    portrait.head_from_camera,
+                )
+                begun.record()
+                staging.send(self._lift_chain.portrait.block)
+                self._lift_replay()
+                done.record()
+            done.wait()
+        except BaseException:
+            self.slots.give(slot)
+            raise
+        self._times["lift"] = begun.milliseconds_to(done)
+        return GpuAvatar(self, slot, portrait.distance, camera_from_head)
+
+    def free(self, avatar: GpuAvatar) -> None:
+        """Give an avatar's slot back. A batch on its way that shows it is done before another
+        avatar is written there: both wait in one queue."""
+        with self._lock:
+            slot, avatar.slot = avatar.slot, None
+        if slot is not None:
+            self.slots.give(slot)
+
+    def render(self, requests: Sequence[RenderRequest]) -> list[Picture]:
+        qualities = [quality_of(request) for request in requests]
+        batches = batches_of(qualities, self._batches)
+        views = [
+            self._view(request, quality)
+            for request, quality in zip(requests, qualities, strict=True)
+        ]
+        # What is started first may be delivered while another thread's batch runs.
+        with self._lock, self._queue.working():
+            self._check_open()
+            for request in requests:
+                self._slot(request.avatar)  # one may have been closed meanwhile
+            started = [self._start(batch, [views[i] for i in batch.members]) for batch in batches]
+        pictures: list[Picture | None] = [None] * len(requests)
+        times: dict[str, float] = {}
+        for one in started:
+            one.frames.filled.wait()
+            whole = one.frames.begun.milliseconds_to(one.frames.filled)
+            for stage, share in one.graphs.shares.get(one.batch.quality, {}).items():
+                times[stage] = times.get(stage, 0.0) + share * whole
+            made = one.graphs.pool.pictures(one.frames, len(one.batch.members))
+            for index, picture in zip(one.batch.members, made, strict=True):
+                pictures[index] = picture
+        if Quality.REFINED not in qualities:
+            times.pop("refine", None)  # what it last took stays, as on the CPU
+        self._times.update(times)
+        return [picture for picture in pictures if picture is not None]
+
+    def _view(self, request: RenderRequest, quality: Quality) -> SlotView:
+        avatar, slot = self._slot(request.avatar)
+        return slot_view(
+            slot,
+            request.viewpoint,
+            avatar.distance,
+            avatar.camera_from_head,
+            self.size // 2 if quality is Quality.COARSE else self.size,
+        )
+
+    def _start(self, batch: Batch, views: list[SlotView]) -> _Started:
+        """Put a batch into the queue, and the copy of its frames to the host behind it."""
+        graphs = self._graphs[batch.size]
+        staging = graphs.stagings[0]
+        graphs.stagings.reverse()
+        staging.write(views)
+        frames = graphs.pool.take()
+        frames.begun.record()
+        staging.send(graphs.chain.views.block)
+        graphs.replays[batch.quality]()
+        made = len(views)
+        frames.memory[:made].copy_(graphs.chain.frames[:made], non_blocking=True)
+        frames.filled.record()
+        return _Started(batch, graphs, frames)
+
+    def save_ply(self, avatar: Avatar, path: str | PathLike[str]) -> int:
+        gaussians = self.gaussians(avatar)
+        gaussians.save_ply(path)
+        return len(gaussians)
+
+    def gaussians(self, avatar: Avatar) -> Gaussians:
+        """A copy of an avatar's Gaussians, in head space, on the CPU."""
+        with self._lock, self._queue.working():
+            (_, slot), slots = self._slot(avatar), self.slots
+            count = int(slots.counts[slot])
+            tensors = (slots.means, slots.axes, slots.opacities, slots.colors)
+            return Gaussians(*(t[slot, :count].cpu().clone() for t in tensors))
+
+    def left_out(self) -> int:
+        """Pairs of a Gaussian and a tile that the newest batches had no room for. Waits."""
+        with self._lock, self._queue.working():
+            return sum(graphs.chain.left_out() for graphs in self._graphs.values())
+
+    def stage_times(self) -> Mapping[str, float]:
+        """Milliseconds. The stages of a frame are parts of a batch's time on the GPU, in the
+        proportion that was measured at the start."""
+        return dict(self._times)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._graphs.clear()
+            if self._queue.device.type == "cuda":
+                torch.cuda.synchronize(self._queue.device)
+                torch.cuda.empty_cache()
+
+    def _slot(self, avatar: Avatar) -> tuple[GpuAvatar, int]:
+        """An avatar of this engine, and where it lives."""
+        if not isinstance(avatar, GpuAvatar) or avatar.engine is not self:
+            raise TypeError(f"{type(avatar).__name__} is not an avatar of this engine")
+        slot = avatar.slot
+        if slot is None:
+            raise ValueError(f"avatar {avatar.id} is closed")
+        return avatar, slot
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the engine is closed")
+
+    def _portraits(self) -> PortraitFinder:
+        if self._finder is None:
+            from models.portrait import PortraitFinder  # brings cv2 and the face models
+
+            self._finder = PortraitFinder()
+        return self._finder
+
+
+def quality_of(request: RenderRequest) -> Quality:
+    """How a request's frame is to be made. There is no refined one of less than full size."""
+    if request.coarse:
+        return Quality.COARSE
+    return Quality.REFINED if request.refine else Quality.RAW

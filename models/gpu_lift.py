@@ -1,0 +1,133 @@
+"""From a portrait to an avatar in its slot: what the lifter's graph holds.
+
+As `models.cpu_engine.CpuEngine.lift`, but nothing waits for the device: how many Gaussians are kept
+is known there alone, so that those kept move up by a running count, and those dropped all go to a
+row that nobody reads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.gpu_slots import COLORS, PORTRAIT, AvatarSlots
+from models.graphs import Mark, Queue
+from models.lifter import FAINT, Layers, Lifter, to_gaussians
+from models.refiner import OneStepRefiner
+from models.reprojection import readable
+
+PIXELS = COLORS * PORTRAIT * PORTRAIT
+
+
+class PortraitBlock:
+    """A portrait and what belongs to it, in one block of float32: [PIXELS + 16 + 2].
+
+    Attributes:
+        picture: sRGB 0..1, and the person mask. [1, 4, 256, 256]
+        head_from_camera: [4, 4]
+        distance: metres. [1]
+        slot: where the avatar is to be. int32 [1]
+    """
+
+    NUMBERS = PIXELS + 16 + 2
+
+    def __init__(self, block: Tensor) -> None:
+        self.block = block
+        self.picture = block[:PIXELS].view(1, COLORS, PORTRAIT, PORTRAIT)
+        self.head_from_camera = block[PIXELS : PIXELS + 16].view(4, 4)
+        self.distance = block[PIXELS + 16 : PIXELS + 17]
+        self.slot = block[PIXELS + 17 :].view(torch.int32)
+
+
+class PortraitStaging:
+    """A portrait on the host. See `gpu_views.Staging`."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._portrait = PortraitBlock(queue.host(PortraitBlock.NUMBERS, dtype=torch.float32))
+        self._sent: Mark = queue.mark()
+
+    def write(
+        self, slot: int, image: Tensor, mask: Tensor, distance: float, head_from_camera: Tensor
+    ) -> None:
+        """Set the portrait.
+
+        Args:
+            slot: where the avatar is to be.
+            image: sRGB 0..1. [3, 256, 256]
+            mask: the person, 0..1. [1, 256, 256]
+            distance: from the camera to the middle of the head, metres.
+            head_from_camera: to head space. [4, 4]
+        """
+        self._sent.wait()
+        self._portrait.picture[0, :3] = image
+        self._portrait.picture[0, 3:] = mask
+        self._portrait.head_from_camera[:] = head_from_camera
+        # Through numpy, since torch would make a tensor of each number first.
+        self._portrait.distance.numpy()[0] = np.float32(distance)
+        self._portrait.slot.numpy()[0] = slot
+
+    def send(self, block: Tensor) -> None:
+        """Copy to the device, within the queue."""
+        block.copy_(self._portrait.block, non_blocking=True)
+        self._sent.record()
+
+
+class LiftChain:
+    """The work for one portrait.
+
+    Args:
+        slots: where the avatar goes.
+        lifter: on the device, in `dtype`.
+        refiner: likewise.
+        dtype: of the networks.
+        device: where all is.
+    """
+
+    def __init__(
+        self,
+        slots: AvatarSlots,
+        lifter: Lifter,
+        refiner: OneStepRefiner,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._slots, self._lifter, self._refiner, self._dtype = slots, lifter, refiner, dtype
+        self.portrait = PortraitBlock(torch.zeros(PortraitBlock.NUMBERS, device=device))
+        self._given = torch.ones(1, device=device, dtype=dtype)
+        # Until a portrait is written, a run must do no harm: it lifts an empty picture to nowhere.
+        self.portrait.slot.fill_(slots.empty)
+        self.portrait.distance.fill_(1.0)
+        self.portrait.head_from_camera.copy_(torch.eye(4))
+
+    def lift(self) -> None:
+        """Fill the portrait's slot."""
+        portrait, slots, dtype = self.portrait, self._slots, self._dtype
+        picture = portrait.picture.to(memory_format=torch.channels_last)
+        image, mask = picture[:, :3], picture[:, 3:]
+        front, back = self._lifter(image.to(dtype), mask.to(dtype), self._given)
+        lifted = to_gaussians(
+            Layers(front.float(), back.float()), portrait.picture[:, :3], portrait.distance
+        )
+        rotation = portrait.head_from_camera[:3, :3].T
+        slot = portrait.slot.long()  # [1]
+
+        keep = lifted.opacities[0] >= FAINT
+        running = keep.cumsum(0)
+        rows = torch.where(keep, slot * slots.most + running - 1, slots.bin)
+        for name, values in (
+            ("means", lifted.means[0] @ rotation + portrait.head_from_camera[:3, 3]),
+            ("axes", lifted.axes[0] @ rotation),
+            ("opacities", lifted.opacities[0]),
+            ("colors", lifted.colors[0]),
+        ):
+            slots.flat[name].index_copy_(0, rows, values)
+        # The empty slot stays empty, whatever a warm-up lifts there.
+        count = torch.where(slot == slots.empty, 0, running[-1:])
+        slots.counts.index_copy_(0, slot, count.int())
+
+        source = torch.cat([portrait.picture[:, :3] * portrait.picture[:, 3:], mask], 1)
+        tokens = self._refiner.encode_portrait(source.to(dtype, memory_format=torch.channels_last))
+        slots.tokens.index_copy_(0, slot, tokens.to(slots.tokens.dtype))
+        shown = readable(source, lifted.depth)
+        slots.portraits.index_copy_(0, slot, torch.cat([shown, lifted.depth], 1))

@@ -1,0 +1,109 @@
+"""Where avatars live on the GPU: slots of one set of tensors, whose addresses graphs keep.
+
+People come and go by slots being taken and given back; no graph has to be captured again.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor
+
+from models.errors import CapacityError
+
+PORTRAIT = 256
+"""Side of a portrait, pixels."""
+COLORS = 4
+"""Red, green, blue, uncertainty."""
+
+
+class AvatarSlots:
+    """Room for a number of avatars.
+
+    Args:
+        count: of avatars.
+        most: Gaussians of one at most.
+        tokens: what the refiner keeps of a portrait: the shape for one, and the type.
+        device: to live on.
+
+    Attributes:
+        means: metres, head space. float32 [count + 1, most, 3]
+        axes: half axes of the discs, metres. [count + 1, most, 2, 3]
+        opacities: 0..1. [count + 1, most]
+        colors: [count + 1, most, 4]
+        counts: how many Gaussians a slot holds; what lies beyond is of no meaning.
+            int32 [count + 1]
+        tokens: [count + 1, ...]
+        portraits: colours times mask, mask, and depth of layer 1 in metres.
+            float32 [count + 1, 5, 256, 256]
+        empty: the last slot, which holds nobody: where a batch is not full, its views look there.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        most: int,
+        tokens: tuple[tuple[int, ...], torch.dtype],
+        device: torch.device,
+    ) -> None:
+        if count < 1 or most < 1:
+            raise ValueError(
+                f"AvatarSlots: needs room for someone, not {count} avatars of {most} Gaussians"
+            )
+        self.count, self.most, self.empty = count, most, count
+        rows = (count + 1) * most
+        # One row more than the slots have: what a lift drops is written there, see `gpu_lift`.
+        self.flat = {
+            "means": torch.zeros(rows + 1, 3, device=device),
+            "axes": torch.zeros(rows + 1, 2, 3, device=device),
+            "opacities": torch.zeros(rows + 1, device=device),
+            "colors": torch.zeros(rows + 1, COLORS, device=device),
+        }
+        self.means, self.axes, self.opacities, self.colors = (
+            t[:rows].view(count + 1, most, *t.shape[1:]) for t in self.flat.values()
+        )
+        self.counts = torch.zeros(count + 1, dtype=torch.int32, device=device)
+        shape, dtype = tokens
+        self.tokens = torch.zeros(count + 1, *shape, dtype=dtype, device=device)
+        self.portraits = torch.zeros(count + 1, COLORS + 1, PORTRAIT, PORTRAIT, device=device)
+        self._lock = threading.Lock()
+        self._free = list(reversed(range(count)))
+
+    @property
+    def bin(self) -> int:
+        """The row of the flat tensors that nobody reads."""
+        return (self.count + 1) * self.most
+
+    @property
+    def taken(self) -> int:
+        """How many slots are in use."""
+        with self._lock:
+            return self.count - len(self._free)
+
+    @property
+    def octets(self) -> int:
+        """Bytes of all tensors."""
+        tensors: list[Tensor] = [*self.flat.values(), self.counts, self.tokens, self.portraits]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    def take(self) -> int:
+        """A slot that is free; it is not free any more.
+
+        Raises:
+            CapacityError: all are taken.
+        """
+        with self._lock:
+            if not self._free:
+                raise CapacityError(
+                    f"The server has room for {self.count} avatars, and all are taken. Try again "
+                    "when a call has ended."
+                )
+            return self._free.pop()
+
+    def give(self, slot: int) -> None:
+        """Give a slot back. What it holds stays until the next one's avatar is written there."""
+        with self._lock:
+            if not 0 <= slot < self.count or slot in self._free:
+                raise ValueError(f"slot {slot} is not taken")
+            self._free.append(slot)
