@@ -1,4 +1,4 @@
-"""How the structs of src/splat.h lie in memory, for whoever allocates, reads or hands them over.
+"""How the structs of the kernels lie in memory, for whoever allocates, reads or hands them over.
 
 The CUDA build asserts these numbers when it is compiled, a test compares them with the CPU build.
 """
@@ -8,11 +8,17 @@ import torch
 from torch import Tensor
 
 FRAME = np.dtype([(name, np.int32) for name in ("width", "height", "tiles_x", "tiles_y")])
+LAYOUT = np.dtype([(name, np.int64) for name in ("channel", "row", "column")])
+READING = np.dtype(
+    [("size", np.int32), *((name, np.float32) for name in ("tangent", "trusted", "doubted"))]
+)
+BOX_BYTES = 8
+ITEM_BYTES = 8
+"""Of what is sorted: a key and a value."""
 
 _ALIGNMENT = 16
 _BEFORE_BOX = 7  # numbers in a Splat: u, v, xx, xy, yy, peak, depth; then the box, then colours
 _MOMENTS = 7  # numbers in a SplatGrad before the colours
-_BOX_BYTES = 8
 
 
 def _padded(size: int) -> int:
@@ -21,7 +27,7 @@ def _padded(size: int) -> int:
 
 def splat_bytes(channels: int, dtype: torch.dtype = torch.float32) -> int:
     """Bytes of one projected Gaussian."""
-    return _padded((_BEFORE_BOX + channels) * dtype.itemsize + _BOX_BYTES)
+    return _padded((_BEFORE_BOX + channels) * dtype.itemsize + BOX_BYTES)
 
 
 def gradient_bytes(channels: int, dtype: torch.dtype = torch.float32) -> int:
@@ -48,6 +54,9 @@ def macros(channels: int) -> dict[str, int]:
         "SPLAT_BOX_AT": _BEFORE_BOX * 4,
         "GRADIENT_BYTES": gradient_bytes(channels),
         "FRAME_BYTES": FRAME.itemsize,
+        "LAYOUT_BYTES": LAYOUT.itemsize,
+        "READING_BYTES": READING.itemsize,
+        "ITEM_BYTES": ITEM_BYTES,
     }
 
 

@@ -17,6 +17,7 @@ class KernelLibraryError(RuntimeError):
 
 _POINTER: Any = ctypes.c_void_p
 _INT: Any = ctypes.c_int
+_LONG: Any = ctypes.c_longlong
 _BATCH = [_INT] * 4 + [_POINTER] * 6 + [_INT] * 2 + [ctypes.c_double] * 2 + [_INT, ctypes.c_int64]
 _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "visavis_splat_bytes": ([_INT] * 2, _INT),
@@ -24,8 +25,20 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "visavis_splat_forward_f64": (_BATCH + [_POINTER] * 5, None),
     "visavis_splat_backward_f32": (_BATCH + [_POINTER] * 9, None),
     "visavis_splat_backward_f64": (_BATCH + [_POINTER] * 9, None),
-    "visavis_rgb_to_i420": (
-        [_INT] * 4 + [_POINTER] + [ctypes.c_longlong] * 4 + [_INT, _POINTER],
+    "visavis_rgb_to_yuv": (
+        [_INT] * 5 + [_POINTER] + [_LONG] * 4 + [_INT, _POINTER],
+        None,
+    ),
+    "visavis_refiner_input": (
+        [_INT] * 3
+        + [_POINTER]
+        + [_INT] * 2
+        + [_POINTER] * 6
+        + [_INT]
+        + [ctypes.c_float] * 3
+        + [_POINTER]
+        + [_LONG] * 4
+        + [_INT],
         None,
     ),
 }

@@ -125,3 +125,12 @@ def rgb_to_i420_reference(rgb: Tensor) -> Tensor:
     chroma = torch.einsum("kc,bchw->bkhw", matrix[1:], F.avg_pool2d(rgb, 2)) + 128
     frame = torch.cat([luma.flatten(1), chroma.flatten(1)], 1)
     return torch.floor(frame + 0.5).to(torch.uint8).view(B, H * 3 // 2, W)
+
+
+def rgb_to_nv12_reference(rgb: Tensor) -> Tensor:
+    """What `cuda_kernels.i420.rgb_to_nv12` computes: I420 with U and V in turns."""
+    frame = rgb_to_i420_reference(rgb)
+    B, rows, W = frame.shape
+    height = rows * 2 // 3
+    pairs = frame[:, height:].reshape(B, 2, -1).mT.reshape(B, height // 2, W)
+    return torch.cat([frame[:, :height], pairs], 1)

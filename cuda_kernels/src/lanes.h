@@ -15,7 +15,7 @@
 //   ANY_IN_BLOCK(x)       whether x is non-zero in any thread of the block; a barrier on CUDA
 //   add_over_lanes(p, v)  *p += sum of v over all lanes; CUDA: the whole warp must arrive, and p is shared by blocks
 //
-// Kernels without tiles work on packs of LANE_WIDTH(real) items: one on CUDA, a vector of them on the CPU.
+// Kernels without tiles work on packs of LANE_WIDTH(real) items: one on CUDA, a vector of them on the CPU; see packs.h.
 #pragma once
 
 #define CELL_LANES 16
@@ -173,6 +173,7 @@ struct LanesOf<float> {
   typedef float type __attribute__((vector_size(VECTOR_BYTES)));
   typedef uint32_t bits __attribute__((vector_size(VECTOR_BYTES)));
   typedef int32_t integers __attribute__((vector_size(VECTOR_BYTES)));
+  typedef uint16_t halves __attribute__((vector_size(VECTOR_BYTES / 2)));
   static constexpr unsigned width = VECTOR_BYTES / sizeof(float);
 };
 

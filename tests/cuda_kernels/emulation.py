@@ -9,19 +9,32 @@ import os
 import shlex
 import subprocess
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
+
+from cuda_kernels import gpu
 
 SOURCE = Path(__file__).with_name("emulated_cuda.cpp")
 OUTCOMES = ("done", "no such kernel", "wrong number of arguments", "wrong size of an argument")
 STUCK = "threads wait at barriers that others never reach"
 ORDERS = {"first to last": 0, "last to first": 1, "shuffled": 2}
-"""In which order the threads of a block take their turns."""
+"""In which order the threads of a block take their turns; "last to first" also the blocks."""
+
+needs_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+]
+PLACES = [*ORDERS, pytest.param("cuda", marks=needs_gpu)]
+ONE_ORDER = ["shuffled", pytest.param("cuda", marks=needs_gpu)]
+"""Where a test runs; see `at`."""
 
 
 class EmulationError(RuntimeError):
@@ -79,3 +92,31 @@ def cupy(order: int = 0) -> Any:
         Stream=SimpleNamespace(from_external=lambda stream: nullcontext()),
     )
     return SimpleNamespace(cuda=cuda, RawModule=module)
+
+
+@contextmanager
+def emulated(order: str) -> Iterator[None]:
+    """Sends tensors of the CPU the way of those on a GPU, with threads in an order of that name."""
+
+    def forget() -> None:
+        gpu.kernel.cache_clear()
+        gpu._module.cache_clear()
+
+    stand_in = cupy(ORDERS[order])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "_cupy", lambda: stand_in)
+        for module in ("splat", "i420", "portrait_detail"):
+            patch.setattr(f"cuda_kernels.{module}._on_gpu", lambda t: True)
+        patch.setattr(torch.cuda, "current_stream", lambda device: None)
+        forget()
+        yield
+        forget()
+
+
+def at(place: str) -> AbstractContextManager[None]:
+    """Runs kernels on the device "cpu" or "cuda", or else by emulation in an order of that name."""
+    return nullcontext() if place in ("cpu", "cuda") else emulated(place)
+
+
+def device_of(place: str) -> str:
+    return "cuda" if place == "cuda" else "cpu"

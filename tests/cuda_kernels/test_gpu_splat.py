@@ -1,8 +1,6 @@
 """Splatting on a GPU: on one where there is one, else its kernels and their driver by emulation."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,20 +8,16 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cuda_kernels import gpu_splat
+from cuda_kernels import gpu
 from cuda_kernels.library import KernelLibraryError
 from cuda_kernels.splat import splat
 from tests.cuda_kernels import emulation
+from tests.cuda_kernels.emulation import emulated, needs_gpu
 from tests.cuda_kernels.scenes import Scene, scattered
 from tests.cuda_kernels.test_binning import many, nothing_in_view, one_view_sees_nothing
 from tests.cuda_kernels.test_splat import SCENES
 
 NAMES = ("means", "axes", "opacities", "colors")
-
-needs_gpu = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
-]
 
 
 def picture_and_gradients(scene: Scene, device: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -85,24 +79,6 @@ def test_on_another_stream_of_a_gpu(device: str) -> None:
     assert (picture.cpu() - expected).abs().flatten().quantile(0.995) < 5e-5
 
 
-@contextmanager
-def emulated(order: str) -> Iterator[None]:
-    """Sends tensors of the CPU the way of those on a GPU, with threads in an order of that name."""
-
-    def forget() -> None:
-        gpu_splat._kernel.cache_clear()
-        gpu_splat._module.cache_clear()
-
-    cupy = emulation.cupy(emulation.ORDERS[order])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu_splat, "_cupy", lambda: cupy)
-        patch.setattr("cuda_kernels.splat._on_gpu", lambda t: True)
-        patch.setattr(torch.cuda, "current_stream", lambda device: None)
-        forget()
-        yield
-        forget()
-
-
 @pytest.mark.parametrize("scene", ALL.values(), ids=ALL.keys())
 def test_emulated(scene: Scene) -> None:
     with emulated("shuffled"):
@@ -146,7 +122,7 @@ def test_numbers_that_are_no_floats() -> None:
 
 def test_too_many_views() -> None:
     tensors = [t.detach() for t in scattered(B=1, V=1, N=1).tensors(torch.float32)]
-    cameras = [t.expand(1, gpu_splat.MOST_VIEWS + 1, -1, -1) for t in tensors[4:]]
+    cameras = [t.expand(1, gpu.MOST_VIEWS + 1, -1, -1) for t in tensors[4:]]
     with emulated("first to last"), pytest.raises(ValueError, match="65536 views"):
         splat(*tensors[:4], *cameras, 1, 1)
 
@@ -157,7 +133,7 @@ def test_too_many_views() -> None:
 )
 def test_the_emulation_refuses_wrong_arguments(arguments: list[float], words: str) -> None:
     with emulated("first to last"), pytest.raises(emulation.EmulationError, match=words):
-        gpu_splat.launch("project", 4, (1, 1), torch.device("cpu"), arguments)
+        gpu.launch("project", 4, (1, 1), torch.device("cpu"), arguments)
 
 
 def test_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
 """The same sources compile for CUDA; no driver and no GPU is needed to know that."""
 
 import importlib
+from pathlib import Path
 
 import pytest
 
-from cuda_kernels import nvrtc
+from cuda_kernels import build, gpu_splatter, nvrtc
 from cuda_kernels.build import SOURCE_FOLDER
 from cuda_kernels.layout import macros
 
@@ -24,7 +25,9 @@ needs_nvrtc = pytest.mark.skipif(
 
 KERNELS = (
     *("project", "composite_forward", "composite_backward", "project_backward"),
-    *("rgb_to_i420_float32", "rgb_to_i420_bfloat16"),
+    *("rgb_to_yuv_float32", "rgb_to_yuv_bfloat16"),
+    *("refiner_input_float32", "refiner_input_bfloat16"),
+    *gpu_splatter.KERNELS,
 )
 
 
@@ -49,6 +52,9 @@ def test_compiles(architecture: str, channels: int) -> None:
         ("SPLAT_BOX_AT", "Box"),
         ("GRADIENT_BYTES", "SplatGrad"),
         ("FRAME_BYTES", "Frame"),
+        ("LAYOUT_BYTES", "Layout"),
+        ("READING_BYTES", "Reading"),
+        ("ITEM_BYTES", "Item"),
     ],
 )
 def test_what_the_host_takes_a_struct_to_be_is_asserted(
@@ -61,12 +67,22 @@ def test_what_the_host_takes_a_struct_to_be_is_asserted(
 
 
 def test_headers_are_among_what_a_compiled_kernel_is_found_by(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """cupy keeps compiled kernels by main source, options and architecture."""
     before = nvrtc.options(4)
     assert before == nvrtc.options(4) != nvrtc.options(3)
-    monkeypatch.setattr(nvrtc, "fingerprint", lambda: "0")
-    assert nvrtc.options(4) != before
+    headers = sorted(SOURCE_FOLDER.glob("*.h"))
+    assert {"binning.h", "detail.h", "lanes.h", "splat.h", "yuv.h"} <= {h.name for h in headers}
+    for header in headers:
+        (tmp_path / header.name).write_bytes(header.read_bytes())
+    monkeypatch.setattr(build, "SOURCE_FOLDER", tmp_path)
+    seen = {nvrtc.options(4)}
+    for header in headers:
+        with (tmp_path / header.name).open("a") as file:
+            file.write("// Changed.\n")
+        seen.add(nvrtc.options(4))
+    assert len(seen) == len(headers) + 1
 
 
 @needs_nvrtc

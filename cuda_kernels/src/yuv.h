@@ -1,17 +1,12 @@
-// RGB pictures to I420 frames, BT.601 in the limited range of video (Y 16 .. 235, U and V 16 .. 240).
+// RGB pictures to I420 and NV12 frames, BT.601 in the limited range of video (Y 16 .. 235, U and V 16 .. 240).
 #pragma once
-#include "lanes.h"
-
-// A picture in any layout: steps between channels, rows and columns, counted in items.
-struct Layout {
-  long long channel, row, column;
-};
+#include "packs.h"
 
 // Converts the pack of 2 x 2 blocks that starts at block `first` of block row `row`. frame holds Y [H, W], then U and V
-// [H / 2, W / 2].
+// [H / 2, W / 2]: one after the other, or for NV12 in turns.
 template <typename item>
-DEVICE void rgb_to_i420(int first, int row, int width, int height, const item* picture, Layout layout,
-                        unsigned char* frame) {
+DEVICE void rgb_to_yuv(int nv12, int first, int row, int width, int height, const item* picture, Layout layout,
+                       unsigned char* frame) {
   typedef Lanes<float> V;
   const V zero = V{}, one = zero + 1.f;
   const int blocks = width / 2;
@@ -31,9 +26,10 @@ DEVICE void rgb_to_i420(int first, int row, int width, int height, const item* p
   }
   V u = -37.797f * sum[0] - 74.203f * sum[1] + 112.f * sum[2] + 128.5f;
   V v = 112.f * sum[0] - 93.786f * sum[1] - 18.214f * sum[2] + 128.5f;
-  unsigned char* chroma = frame + (long long)width * height + (long long)row * blocks;
+  const long long step = nv12 ? 2 : 1, to_v = nv12 ? 1 : (long long)blocks * (height / 2);
+  unsigned char* chroma = frame + (long long)width * height + step * row * blocks;
   for (int lane = 0; lane < LANE_WIDTH(float) && first + lane < blocks; ++lane) {
-    chroma[first + lane] = (unsigned char)int(lane_of(u, lane));
-    chroma[(long long)blocks * (height / 2) + first + lane] = (unsigned char)int(lane_of(v, lane));
+    chroma[step * (first + lane)] = (unsigned char)int(lane_of(u, lane));
+    chroma[step * (first + lane) + to_v] = (unsigned char)int(lane_of(v, lane));
   }
 }
