@@ -41,7 +41,8 @@ def checks(run: Run) -> None:
     run.step("check: kernels compile", gpu_checks.compiles, gpu=False)
     run.step("check: batch rasteriser", gpu_checks.gpu_batch_splat)
     run.step("check: splatting and its gradients", gpu_checks.gpu_splat_gradients)
-    run.step("check: I420", gpu_checks.gpu_i420)
+    run.step("check: refiner's input", gpu_checks.gpu_refiner_input)
+    run.step("check: I420 and NV12", gpu_checks.gpu_i420)
 
 
 def kernels(run: Run) -> None:
@@ -54,6 +55,7 @@ def kernels(run: Run) -> None:
 
     run.step("rasteriser", lambda: with_rates(gpu_times.rasteriser))
     run.step("kernels of splatting", lambda: with_rates(gpu_kernels.of_splatting))
+    run.step("refiner's input", lambda: with_rates(gpu_times.reading))
     run.step("conversion", lambda: with_rates(gpu_times.conversion))
 
 
@@ -93,7 +95,7 @@ def engine_of(run: Run, size: int, portrait: BenchPortrait) -> None:
             for batch in (1, 16):
                 run.step(
                     f"kernels of {batch} at {size}",
-                    lambda batch=batch: gpu_kernels.of_graph(engine, batch, "refined"),
+                    lambda batch=batch: gpu_kernels.of_graph(engine, avatar, batch, rates),
                 )
             run.step("compiled", lambda: gpu_rivals.compiled_refiner(engine), needs=150)
     finally:

@@ -16,13 +16,28 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu_run import NotMeasured
-from benchmarks.gpu_scenes import BenchRequest, Discs, random_discs, swinging
+from benchmarks.gpu_scenes import (
+    READING,
+    BenchRequest,
+    Discs,
+    random_discs,
+    splats_and_portraits,
+    swinging,
+)
 from cuda_kernels import build, library, nvrtc
-from cuda_kernels.i420 import rgb_to_i420
-from cuda_kernels.reference import rgb_to_i420_reference, splat_reference
+from cuda_kernels.i420 import rgb_to_i420, rgb_to_nv12
+from cuda_kernels.portrait_detail import refiner_input
+from cuda_kernels.reference import (
+    rgb_to_i420_reference,
+    rgb_to_nv12_reference,
+    splat_reference,
+)
 from cuda_kernels.splat import splat
 from models.gpu_engine import GpuAvatar, GpuEngine
 from models.gpu_rasteriser import PlainSplatter
+from models.graphs import choosing_convolutions
+from models.refiner import refiner_input as in_torch
+from models.reprojection import portrait_detail
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_120")
 QUANTILE = 0.999
@@ -146,13 +161,40 @@ def gpu_splat_gradients() -> dict[str, Any]:
     return {"forward": forward, "relative error of the gradients": gaps}
 
 
+def gpu_refiner_input() -> dict[str, Any]:
+    """The refiner's input, in both types, against what torch makes in float64."""
+    tensors = splats_and_portraits(5, 3, 72, 64)
+    *numbers, slots = tensors
+    splatted, K, moves, distances, pictures, depths = (t.double() for t in numbers)
+    chosen = slots.long()
+    detail = portrait_detail(
+        splatted[:, None], K[:, None], moves[:, None], pictures[chosen], depths[chosen]
+    )
+    truth = in_torch(splatted, distances, detail[:, 0])
+    result = {}
+    for dtype, tolerance in ((torch.float32, TOLERANCE), (torch.bfloat16, 1e-2)):
+        out = torch.full((5, 10, 72, 72), torch.nan, dtype=dtype, device=cuda())
+        refiner_input(*(t.to(cuda()) for t in tensors), **READING, out=out)
+        gap = apart(out, truth)
+        expect(gap["quantile"] < tolerance, f"the refiner's input in {dtype} is off by {gap}")
+        result[str(dtype).removeprefix("torch.")] = gap
+    return result
+
+
 def gpu_i420() -> dict[str, Any]:
+    """Both kinds of frames."""
     rgb = torch.rand(3, 3, 48, 64) * 1.4 - 0.2
-    out = torch.full((3, 72, 64), 255, dtype=torch.uint8, device=cuda())
-    rgb_to_i420(rgb.to(cuda()), out=out)
-    gap = apart(out, rgb_to_i420_reference(rgb))
-    expect(gap["largest"] <= 1, f"the GPU's I420 frames are off by {gap}")
-    return gap
+    result = {}
+    for name, convert, reference in (
+        ("I420", rgb_to_i420, rgb_to_i420_reference),
+        ("NV12", rgb_to_nv12, rgb_to_nv12_reference),
+    ):
+        out = torch.full((3, 72, 64), 255, dtype=torch.uint8, device=cuda())
+        convert(rgb.to(cuda()), out=out)
+        gap = apart(out, reference(rgb))
+        expect(gap["largest"] <= 1, f"the GPU's {name} frames are off by {gap}")
+        result[name] = gap
+    return result
 
 
 def engine_against_cpu(engine: GpuEngine, avatar: GpuAvatar, portrait: Any) -> dict[str, Any]:
@@ -182,7 +224,8 @@ def graphs_against_eager(engine: GpuEngine, avatar: GpuAvatar, portrait: Any) ->
         engine.render([BenchRequest(avatar, view) for view in swinging(batch)])
         for quality, replay in graphs.replays.items():
             frames = graphs.chain.frames
-            with engine._queue.working():
+            # Eager work takes the algorithms that the graph's warm-up chose.
+            with engine._queue.working(), choosing_convolutions():
                 frames.fill_(77)
                 getattr(graphs.chain, quality.value)()
                 eager = frames.int()
@@ -199,12 +242,13 @@ def alone_and_together(engine: GpuEngine, avatar: GpuAvatar, portrait: Any) -> d
     """Each of 32 receivers sees what it would see alone."""
     requests = [BenchRequest(avatar, view) for view in swinging(engine.batch)]
     together = engine.render(requests)
-    gaps = [
-        int(abs(engine.render([request])[0].astype(int) - picture).max())
-        for request, picture in zip(requests, together, strict=True)
-    ]
-    expect(max(gaps) <= 8, f"a receiver's frame depends on the others': off by {max(gaps)}")
-    return {"largest": max(gaps)}
+    largest, parts = 0, 0.0
+    for request, picture in zip(requests, together, strict=True):
+        # Convolutions of another batch round in other ways; another's face differs in many pixels.
+        gap = abs(engine.render([request])[0].astype(int) - picture)
+        largest, parts = max(largest, int(gap.max())), max(parts, float((gap > 4).mean()))
+    expect(parts < 1e-3, f"a receiver's frame depends on the others': {parts:.2%} off by over 4")
+    return {"largest": largest, "part off by over 4": parts}
 
 
 def steady_state(engine: GpuEngine, avatar: GpuAvatar, portrait: Any) -> dict[str, Any]:
@@ -242,7 +286,7 @@ def sanitized(seconds: float) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             result[name] = "not measured: it took too long"
             continue
-        last = [line for line in done.stdout.splitlines() if "ERROR SUMMARY" in line][-1:]
+        last = [line for line in done.stdout.splitlines() if "SUMMARY" in line][-1:]
         result[name] = last[0].strip("= ") if last else f"ended with {done.returncode}"
         unsupported = "not supported" in done.stdout + done.stderr
         if unsupported:
@@ -253,5 +297,5 @@ def sanitized(seconds: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for check in (gpu_batch_splat, gpu_splat_gradients, gpu_i420):
+    for check in (gpu_batch_splat, gpu_splat_gradients, gpu_refiner_input, gpu_i420):
         print(check.__name__, check())

@@ -10,11 +10,25 @@ import torch
 
 from benchmarks.gpu_checks import cuda
 from benchmarks.gpu_run import rounded
-from benchmarks.gpu_times import GAUSSIAN_BYTES, PER_PAIR, batch_of, beside_limits, pairs_of
+from benchmarks.gpu_scenes import BenchRequest, swinging
+from benchmarks.gpu_times import (
+    GAUSSIAN_BYTES,
+    PER_PAIR,
+    PER_READING,
+    PER_YUV,
+    YUV_BYTES,
+    batch_of,
+    beside_limits,
+    pairs_of,
+)
 from benchmarks.kernels import camera, head_and_wall
-from cuda_kernels.layout import gradient_bytes, splat_bytes
+from cuda_kernels.gpu_splatter import DEPTH_BITS, DIGIT_BITS
+from cuda_kernels.layout import BOX_BYTES, ITEM_BYTES, gradient_bytes, splat_bytes
 from cuda_kernels.splat import splat
-from models.gpu_engine import GpuEngine
+from models.gpu_batches import Quality
+from models.gpu_engine import GpuAvatar, GpuEngine
+from models.gpu_slots import PORTRAIT
+from models.refiner import RENDER
 
 TILE = 256
 """Pixels."""
@@ -39,6 +53,56 @@ def _project(load: Load) -> tuple[float, float]:
     return load.views * load.gaussians * each, load.views * load.gaussians * 120.0
 
 
+def _project_slots(load: Load) -> tuple[float, float]:
+    least, operations = _project(load)
+    return least + load.views * load.gaussians * float(BOX_BYTES + ITEM_BYTES), operations
+
+
+def _sorted_items(load: Load) -> float:
+    """Items that all passes together sort: Gaussians by depth, then pairs by tile."""
+    tile_passes = -(-(load.pixels // TILE - 1).bit_length() // DIGIT_BITS)
+    passes = -(-DEPTH_BITS // DIGIT_BITS)
+    return float(load.views * (passes * load.gaussians + tile_passes * load.pairs))
+
+
+def _count_digits(load: Load) -> tuple[float, float]:
+    items = _sorted_items(load)
+    return items * ITEM_BYTES, items * 3
+
+
+def _scatter_by_digit(load: Load) -> tuple[float, float]:
+    # An item is read twice, the second time from a cache; a lane looks at each bit of its digit.
+    items = _sorted_items(load)
+    return items * 2 * ITEM_BYTES, items * 4 * DIGIT_BITS
+
+
+def _sum_pairs(load: Load) -> tuple[float, float]:
+    n = float(load.views * load.gaussians)
+    return n * (ITEM_BYTES + BOX_BYTES), n * 10
+
+
+def _emit_pairs(load: Load) -> tuple[float, float]:
+    read, operations = _sum_pairs(load)
+    pairs = load.views * load.pairs
+    return read + pairs * ITEM_BYTES, operations + pairs * 30.0
+
+
+def _list_tiles(load: Load) -> tuple[float, float]:
+    pairs = load.views * load.pairs
+    return pairs * (ITEM_BYTES + 4.0) + load.views * load.pixels / TILE * 4, pairs * 2.0
+
+
+def _refiner_input(load: Load) -> tuple[float, float]:
+    pixels = load.views * load.pixels
+    portrait = 4 * 5 * PORTRAIT * PORTRAIT
+    return pixels * (PICTURE_BYTES + 2.0 * RENDER) + portrait, pixels * float(PER_READING)
+
+
+def _rgb_to_yuv(load: Load) -> tuple[float, float]:
+    pixels = float(load.views * load.pixels)
+    return pixels * YUV_BYTES, pixels * PER_YUV
+
+
 def _composite(load: Load) -> tuple[float, float]:
     read = load.pairs * 4 + load.gaussians * splat_bytes(4)
     return load.views * (read + load.pixels * PICTURE_BYTES), (
@@ -61,9 +125,17 @@ def _project_backward(load: Load) -> tuple[float, float]:
 
 LEAST = {
     "project_backward": _project_backward,
+    "project_slots": _project_slots,
     "project": _project,
+    "count_digits": _count_digits,
+    "scatter_by_digit": _scatter_by_digit,
+    "sum_pairs": _sum_pairs,
+    "emit_pairs": _emit_pairs,
+    "list_tiles": _list_tiles,
     "composite_backward": _composite_backward,
     "composite_forward": _composite,
+    "refiner_input": _refiner_input,
+    "rgb_to_yuv": _rgb_to_yuv,
 }
 """The fewest bytes and operations of kernels, by how their names begin; longer names first."""
 
@@ -90,11 +162,32 @@ def profiled(work: Callable[[], Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -float(row["ms"]))
 
 
-def of_graph(engine: GpuEngine, batch: int, quality: str) -> list[dict[str, Any]]:
-    """All kernels of a captured graph."""
-    replays = engine._graphs[batch].replays
+def with_limits(
+    rows: list[dict[str, Any]], load: Load, rates: dict[str, float] | None
+) -> list[dict[str, Any]]:
+    """Rows of `profiled`; our own kernels beside what nothing can go below."""
+    for row in rows:
+        found = next((key for key in LEAST if str(row["kernel"]).startswith(key)), None)
+        if found is not None and rates is not None:
+            row |= beside_limits(float(row["ms"]), *LEAST[found](load), rates, "float32")
+    return rows
+
+
+def of_graph(
+    engine: GpuEngine, avatar: GpuAvatar, batch: int, rates: dict[str, float] | None
+) -> list[dict[str, Any]]:
+    """All kernels of the graph that makes refined frames."""
+    engine.render([BenchRequest(avatar, view) for view in swinging(batch)])
+    graphs = engine._graphs[batch]
+    splatter: Any = graphs.chain._full._splatter
+    load = Load(
+        int(engine.slots.counts[avatar.slot]),
+        round(float(splatter._kept.float().mean())),
+        batch,
+        engine.size**2,
+    )
     with engine._queue.working():
-        return profiled(next(work for kind, work in replays.items() if kind.value == quality))
+        return with_limits(profiled(graphs.replays[Quality.REFINED]), load, rates)
 
 
 def of_splatting(rates: dict[str, float], views: int = 16) -> list[dict[str, Any]]:
@@ -114,9 +207,5 @@ def of_splatting(rates: dict[str, float], views: int = 16) -> list[dict[str, Any
 
     rows = []
     for name, work in (("engine", batch_of(scene, cameras, size)), ("training", training)):
-        for row in profiled(work):
-            found = next((key for key in LEAST if str(row["kernel"]).startswith(key)), None)
-            if found is not None:
-                row |= beside_limits(float(row["ms"]), *LEAST[found](load), rates, "float32")
-            rows.append({"of": name, **row})
+        rows += [{"of": name, **row} for row in with_limits(profiled(work), load, rates)]
     return rows

@@ -97,7 +97,7 @@ def _limited(run: Run) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     columns = ("size", "views", "ms", "limit of bytes, ms", "limit of operations, ms",
                "part of the limit")  # fmt: skip
-    for name in ("rasteriser", "conversion", "refiner"):
+    for name in ("rasteriser", "refiner's input", "conversion", "refiner"):
         found = run.figure(name)
         if not isinstance(found, list):
             reason = run.figure(name, "not measured")
@@ -107,7 +107,8 @@ def _limited(run: Run) -> list[dict[str, Any]]:
             continue
         for row in found:
             discs = f", {row['gaussians']} discs" if "gaussians" in row else ""
-            rows.append({"what": name + discs} | {column: row[column] for column in columns})
+            kind = f" to {row['to']}" if "to" in row else ""
+            rows.append({"what": name + discs + kind} | {column: row[column] for column in columns})
     return rows
 
 

@@ -6,12 +6,14 @@ import importlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.lifter import HALF_FOV
+from models.reprojection import DOUBTED, TRUSTED
 from models.viewpoint import Viewpoint
 
 DEMO = Path(__file__).parents[1] / "models" / "assets" / "demo_portrait.png"
@@ -131,3 +133,42 @@ def random_discs(views: int, slots: int, most: int, width: int, height: int) -> 
         E,
         K.to(double).repeat(views, 1, 1),
     )
+
+
+class _Reading(TypedDict):
+    half_fov: float
+    trusted: float
+    doubted: float
+
+
+READING: _Reading = {"half_fov": HALF_FOV, "trusted": TRUSTED, "doubted": DOUBTED}
+"""As the engines read portraits."""
+
+
+def splats_and_portraits(views: int, slots: int, size: int, portrait: int) -> list[Tensor]:
+    """What the refiner's input is made of, at random: points before, on and behind the portraits'
+    surfaces. As `cuda_kernels.portrait_detail.refiner_input` takes them; on the CPU.
+
+    Args:
+        views: of a batch.
+        slots: portraits.
+        size: of the views, pixels.
+        portrait: of a portrait, pixels.
+    """
+    alpha = (1.6 * torch.rand(views, 1, size, size) - 0.3).clamp(0, 1)
+    depth = 0.75 + 0.06 * (torch.rand(views, 1, size, size) - 0.5)
+    colors = torch.rand(views, 4, size, size) * alpha
+    mask = (2 * torch.rand(slots, 1, portrait, portrait) - 0.4).clamp(0, 1)
+    wave = torch.linspace(0, 6, portrait).sin()
+    K = torch.tensor([[2.3 * size, 0, size / 2], [0, 2.3 * size, size / 2], [0, 0, 1]])
+    moves = torch.eye(4).repeat(views, 1, 1)
+    moves[:, :3, 3] = 0.01 * torch.randn(views, 3)
+    return [
+        torch.cat([colors, depth * alpha, alpha], 1),
+        K.repeat(views, 1, 1),
+        moves,
+        torch.full((views,), 0.75),
+        torch.cat([torch.rand(slots, 3, portrait, portrait) * mask, mask], 1),
+        0.75 + 0.01 * (wave[:, None] + wave).repeat(slots, 1, 1, 1),
+        torch.randint(slots, (views,), dtype=torch.int32),
+    ]

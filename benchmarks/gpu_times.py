@@ -11,9 +11,10 @@ from torch import Tensor
 
 from benchmarks.gpu_checks import cuda
 from benchmarks.gpu_run import rounded
-from benchmarks.gpu_scenes import BenchRequest, swinging
+from benchmarks.gpu_scenes import READING, BenchRequest, splats_and_portraits, swinging
 from benchmarks.kernels import camera, head_and_wall
-from cuda_kernels.i420 import rgb_to_i420
+from cuda_kernels.i420 import rgb_to_i420, rgb_to_nv12
+from cuda_kernels.portrait_detail import refiner_input
 from cuda_kernels.splatter import Splatter
 from models.camera import viewpoint_camera
 from models.gpu_engine import GpuAvatar, GpuEngine
@@ -30,6 +31,11 @@ PERIOD = 1e3 / 30
 
 PER_PAIR = 32
 """Operations for a pixel and a Gaussian: the quadratic form, an exponential, six channels."""
+PER_READING = 130
+"""Operations for a pixel of the refiner's input: a ray, four taps of five planes, a comparison."""
+PER_YUV = 30
+YUV_BYTES = 3 * 4 + 1.5
+"""Of a pixel: three floats in, a frame out."""
 GAUSSIAN_BYTES = 4 * (3 + 6 + 1 + 4)
 
 
@@ -146,16 +152,35 @@ def pairs_of(scene: dict[str, Tensor], view: tuple[Tensor, Tensor], size: int) -
     return int(splatter._buffers.pairs[0])
 
 
-def conversion(rates: dict[str, float]) -> list[dict[str, Any]]:
+def reading(rates: dict[str, float]) -> list[dict[str, Any]]:
+    """The kernel that reads the portrait beside the splat, into bfloat16."""
     rows = []
     for size, views in ((512, 1), (512, 32)):
+        tensors = [t.to(cuda()) for t in splats_and_portraits(views, 1, size, 256)]
+        out = torch.empty(views, 10, size, size, device=cuda(), dtype=torch.bfloat16)
+
+        def read(tensors: list[Tensor] = tensors, out: Tensor = out) -> None:
+            refiner_input(*tensors, **READING, out=out)
+
+        pixels = views * size * size
+        least = pixels * (4 * 6 + 2 * 10) + 4 * 5 * 256 * 256
+        row = {"size": size, "views": views}
+        work = PER_READING * pixels
+        rows.append(row | beside_limits(graph_ms(read, 8), least, work, rates, "float32"))
+    return rows
+
+
+def conversion(rates: dict[str, float]) -> list[dict[str, Any]]:
+    rows = []
+    kinds = (("I420", rgb_to_i420), ("NV12", rgb_to_nv12))
+    for size, views, (name, convert) in ((512, k, kind) for kind in kinds for k in (1, 32)):
         rgb = torch.rand(views, 3, size, size, device=cuda())
         out = torch.empty(views, size * 3 // 2, size, dtype=torch.uint8, device=cuda())
-        milliseconds = graph_ms(lambda rgb=rgb, out=out: rgb_to_i420(rgb, out=out), 8)
+        milliseconds = graph_ms(lambda rgb=rgb, out=out, convert=convert: convert(rgb, out=out), 8)
         pixels = views * size * size
-        row = {"size": size, "views": views}
-        work = 30 * pixels
-        rows.append(row | beside_limits(milliseconds, 13.5 * pixels, work, rates, "float32"))
+        row = {"to": name, "size": size, "views": views}
+        limits = beside_limits(milliseconds, YUV_BYTES * pixels, PER_YUV * pixels, rates, "float32")
+        rows.append(row | limits)
     return rows
 
 

@@ -148,7 +148,7 @@ async function startCall() {
   session = mine;
   mine.addEventListener("message", ({ detail }) => mine === session && onMessage(detail));
   mine.addEventListener("rtt", ({ detail }) => (facts.rtt = detail));
-  mine.addEventListener("lost", () => mine === session && onLost());
+  mine.addEventListener("lost", ({ detail }) => mine === session && onLost(detail));
   mine.addEventListener("open", () => mine === session && state === "connecting" && show("framing"));
   try {
     await mine.open();

@@ -1,6 +1,6 @@
 // The panel of figures: three at a glance, the rest on demand. What the user chose is remembered by this browser.
 
-import { gpuWords } from "./words.js";
+import { effortWords, gpuWords } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const ms = (value) => (value === null || value === undefined ? "-" : `${value.toFixed(0)} ms`);
@@ -33,6 +33,8 @@ function draw(now) {
   $("resolution").textContent = now.width ? `${now.width} × ${now.height}, ${look}` : "-";
   $("rtt").textContent = ms(now.rtt);
   $("stages").textContent = server ? `${[server.raster_ms, server.refine_ms, server.encode_ms].map((v) => v?.toFixed(1) ?? "-").join(" · ")} ms` : "-";
+  $("effort").textContent = effortWords(server?.effort);
+  $("effort-row").hidden = !$("effort").textContent;
   const gpus = server?.gpus ?? [];
   $("gpu").textContent = gpus.map((gpu) => gpuWords(gpu, gpus.length > 1)).join("\n");
   $("gpu-row").hidden = !$("gpu").textContent;

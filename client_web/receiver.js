@@ -79,7 +79,7 @@ async function connect() {
     mine.addEventListener("message", ({ detail }) => mine === session && onMessage(detail));
     mine.addEventListener("rtt", ({ detail }) => (facts.rtt = facts.rtt === null ? detail : facts.rtt * 0.7 + detail * 0.3));
     mine.addEventListener("open", () => refined || mine.send({ type: "refine", on: false }));
-    mine.addEventListener("lost", () => mine === session && lost());
+    mine.addEventListener("lost", ({ detail }) => mine === session && lost(detail ? { message: detail } : undefined));
     timer = setTimeout(() => mine === session && lost(), FIRST_PICTURE_MS); // connected, yet nothing to see
     await mine.open();
   } catch (error) {

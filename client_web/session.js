@@ -1,5 +1,7 @@
 // One WebRTC connection, signalled over WHIP (RFC 9725) or WHEP: POST the offer, PATCH late candidates, DELETE to hang up.
 
+import { NO_RELAY } from "./words.js";
+
 const BATCH_MS = 40; // candidates that are found together travel in one PATCH
 const PING_MS = 2000;
 const SILENCE_MS = 7000; // longer than three pings: the peer is gone (ICE alone needs up to 30 s to notice)
@@ -77,7 +79,7 @@ function fragment(pc, candidates) {
 
 /**
  * Events: "message" (detail: one parsed message of the `control` channel), "open" (the control channel is open),
- * "lost" (the connection broke and is about to be closed), "rtt" (detail: milliseconds).
+ * "lost" (the connection broke and is about to be closed; detail: why, or null), "rtt" (detail: milliseconds).
  */
 export class Session extends EventTarget {
   #resource = null;
@@ -86,6 +88,8 @@ export class Session extends EventTarget {
   #life = new AbortController();
   #timers = [];
   #heard = 0;
+  #relayOnly = false;
+  #relayed = false; // a relay gave this browser an address
 
   /** @param prepare called with the RTCPeerConnection before the offer: add tracks and channels there. */
   constructor(endpoint, prepare) {
@@ -122,7 +126,10 @@ export class Session extends EventTarget {
       this.call = response.headers.get("Visavis-Call");
       if (this.#closed) return this.#delete(); // hung up while the server was thinking
       // The server names its STUN and TURN servers here: only now may candidates be gathered (RFC 9725 section 4.6).
-      pc.setConfiguration({ ...pc.getConfiguration(), iceServers: iceServersFrom(response.headers.get("Link")) });
+      const iceServers = iceServersFrom(response.headers.get("Link"));
+      this.#relayOnly = response.headers.get("Visavis-Ice-Policy") === "relay";
+      const iceTransportPolicy = this.#relayOnly ? "relay" : "all";
+      pc.setConfiguration({ ...pc.getConfiguration(), iceServers, iceTransportPolicy });
       pc.addEventListener("icecandidate", ({ candidate }) => this.#trickle(candidate));
       await pc.setLocalDescription(offer);
       await pc.setRemoteDescription({ type: "answer", sdp: answer });
@@ -156,13 +163,15 @@ export class Session extends EventTarget {
     this.#resource = null;
   }
 
-  #lose() {
+  #lose(reason = null) {
     if (this.#closed) return;
-    this.dispatchEvent(new CustomEvent("lost")); // before closing: the last picture can still be kept
+    this.dispatchEvent(new CustomEvent("lost", { detail: reason })); // before closing: the last picture can still be kept
     this.close();
   }
 
   #trickle(candidate) {
+    this.#relayed ||= Boolean(candidate?.candidate);
+    if (!candidate && this.#relayOnly && !this.#relayed) return this.#lose(NO_RELAY);
     this.#found.push(candidate);
     if (this.#found.length === 1) setTimeout(() => this.#sendFound(), BATCH_MS);
   }

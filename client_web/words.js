@@ -59,6 +59,10 @@ export function serverWords(error) {
   return { title: "The call could not start.", detail: error?.message || "Try again." };
 }
 
+/** Media may only go through a relay (a TURN server), and the browser got no address from any. */
+export const NO_RELAY =
+  "Calls here go through a relay, and your browser cannot reach it. Your network may block it: try another, or ask who runs the server.";
+
 const SLOWED = {
   power_cap: "power",
   power_brake: "power",
@@ -87,6 +91,17 @@ export function gpuWords({ gpu, utilisation, memory_used, memory_total, temperat
   ].filter(Boolean);
   if (numbered && lines.length) lines[0] = `${gpu}: ${lines[0]}`;
   return lines.join("\n");
+}
+
+const LEFT_OUT = {
+  raw: "refining",
+  slow: "refining, every second frame",
+  coarse: "refining, every second frame, half the detail",
+};
+
+/** What the server leaves out of moving pictures because it has too much to do; nothing where it does all. */
+export function effortWords(effort) {
+  return LEFT_OUT[effort] ?? "";
 }
 
 /** A server that has no room: {title, detail}, saying that the page tries again by itself. */

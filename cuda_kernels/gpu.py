@@ -58,6 +58,14 @@ def _by_value(argument: Tensor | np.ndarray | int | float) -> np.ndarray:
     return np.array(argument, np.int32 if isinstance(argument, int) else np.float32)
 
 
+def _current_stream(device: torch.device) -> Any:
+    """Torch's, as cupy has it."""
+    cuda, stream = _cupy().cuda, torch.cuda.current_stream(device)
+    if hasattr(cuda.Stream, "from_external"):
+        return cuda.Stream.from_external(stream)
+    return cuda.ExternalStream(stream.cuda_stream)  # of cupy before version 14
+
+
 def launch(
     name: str, channels: int, blocks: tuple[int, int], device: torch.device, arguments: list[Any]
 ) -> None:
@@ -73,7 +81,6 @@ def launch(
     if 0 in blocks:  # CUDA calls that an error
         return
     cuda = _cupy().cuda
-    stream = cuda.Stream.from_external(torch.cuda.current_stream(device))
-    with cuda.Device(device.index), stream:
+    with cuda.Device(device.index), _current_stream(device):
         function = kernel(name, channels, device.index)
         function(blocks, (THREADS,), tuple(_by_value(a) for a in arguments))

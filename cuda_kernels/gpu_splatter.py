@@ -25,20 +25,61 @@ KERNELS = (
 )
 
 
+def default_capacity(most: int) -> int:
+    """Pairs of a Gaussian and a tile that a view has room for where nothing else is said."""
+    return 8 * most + 4096
+
+
+class Workspace:
+    """Memory that one batch after another may use, whatever their sizes: nothing in it outlives a
+    batch. A view takes 20 bytes for each pair of a Gaussian and a tile that it has room for, and 72
+    for each Gaussian with four channels.
+
+    Attributes:
+        splats: uint8 [views, most, bytes of a projected Gaussian]
+        boxes: uint8 [views, most, 8]
+        items: to be sorted. uint8 [2, views, room, 8]
+        lists: int32 [views, capacity]
+    """
+
+    def __init__(
+        self,
+        views: int,
+        most: int,
+        *,
+        channels: int = 4,
+        capacity: int | None = None,
+        device: torch.device | str = "cuda",
+    ) -> None:
+        """Allocate it. Arguments as for `GpuSplatter`; `views` of the largest batch."""
+        self.capacity = default_capacity(most) if capacity is None else capacity
+
+        def octets(*shape: int) -> Tensor:
+            return torch.empty(shape, dtype=torch.uint8, device=device)
+
+        self.splats = octets(views, most, splat_bytes(channels))
+        self.boxes = octets(views, most, BOX_BYTES)
+        self.items = octets(2, views, max(most, self.capacity), ITEM_BYTES)
+        self.lists = torch.empty(views, self.capacity, dtype=torch.int32, device=device)
+
+
 class Sorter:
     """A stable radix sort of items (key, value), for each view on its own, in two buffers.
 
-    Attributes:
+    Args:
         buffers: items; the two are written in turns. uint8 [2, views, room, 8]
+
+    Attributes:
         blocks: of 256 threads, that share a view's items.
     """
 
-    def __init__(self, views: int, room: int, device: torch.device) -> None:
+    def __init__(self, buffers: Tensor) -> None:
+        self.buffers = buffers
+        views = buffers.shape[1]
         # Enough blocks to fill a GPU; each reads the counts of all of its view, so not more.
         self.blocks = min(32, max(16, 256 // views))
-        self.buffers = torch.empty(2, views, room, ITEM_BYTES, dtype=torch.uint8, device=device)
         counts = (views, self.blocks, 1 << DIGIT_BITS)
-        self._histograms = torch.empty(counts, dtype=torch.int32, device=device)
+        self._histograms = torch.empty(counts, dtype=torch.int32, device=buffers.device)
 
     def sort(self, source: int, bits: int, counts: Tensor, channels: int) -> int:
         """Sort by the lowest bits of the keys.
@@ -88,6 +129,7 @@ class GpuSplatter:
         near: float = 0.05,
         capacity: int | None = None,
         device: torch.device | str = "cuda",
+        workspace: Workspace | None = None,
     ) -> None:
         """Allocate everything that `render` needs, and load the kernels.
 
@@ -100,14 +142,15 @@ class GpuSplatter:
             channels: colour channels, 1 to 8.
             eps2d: square pixels added to the screen covariance.
             near: discs whose centre is nearer to the camera are left out, metres.
-            capacity: most pairs of a Gaussian and a tile in a view, default 8 * most + 4096. A
-                pair takes 20 bytes, a Gaussian 72 with four channels, for each view.
+            capacity: most pairs of a Gaussian and a tile in a view, default 8 * most + 4096.
             device: an NVIDIA GPU.
+            workspace: shared with others that never render at the same time: one of the same
+                `most`, `channels` and `capacity`, for as many views or more. Default: its own.
         Raises:
             ValueError: a size is out of bounds.
             KernelLibraryError: cupy is not there.
         """
-        room = 8 * most + 4096 if capacity is None else capacity
+        room = default_capacity(most) if capacity is None else capacity
         if not (1 <= views <= MOST_VIEWS and slots >= 1 and most >= 1 and room >= 1):
             raise ValueError(
                 f"GpuSplatter: {views} views, {slots} slots, {most} Gaussians, capacity {room};"
@@ -129,12 +172,25 @@ class GpuSplatter:
         def empty(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
             return torch.empty(shape, dtype=dtype, device=device)
 
-        self._splats = empty(views, most, splat_bytes(channels), dtype=torch.uint8)
-        self._boxes = empty(views, most, BOX_BYTES, dtype=torch.uint8)
+        if workspace is None:
+            workspace = Workspace(views, most, channels=channels, capacity=room, device=device)
+        splats = workspace.splats
+        if (
+            len(splats) < views
+            or splats.shape[1:] != (most, splat_bytes(channels))
+            or workspace.capacity != room
+        ):
+            raise ValueError(
+                f"GpuSplatter: a workspace for {len(splats)} views of {splats.shape[1]} Gaussians"
+                f" and {workspace.capacity} pairs does not fit {views} of {most} and {room}"
+            )
+        # Of a view each: the first ones of what may be for more.
+        self._splats, self._boxes = splats[:views], workspace.boxes[:views]
+        self._lists = workspace.lists[:views]
+        self._sorter = Sorter(workspace.items[:, :views])
         self._counts, self._kept = empty(views), empty(views)
-        self._starts, self._lists = empty(views, self._tiles + 1), empty(views, room)
+        self._starts = empty(views, self._tiles + 1)
         self.left_out = torch.zeros(views, dtype=torch.int64, device=device)
-        self._sorter = Sorter(views, max(most, room), self._splats.device)
         self._sums = empty(views, self._sorter.blocks, dtype=torch.int64)
         self._shapes = {
             "means": (slots, most, 3),

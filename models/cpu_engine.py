@@ -26,7 +26,7 @@ from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
 from models.lifter import FAINT, MOST, Layers, to_gaussians
 from models.portrait import Portrait, PortraitFinder
-from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine, refiner_input
+from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
 from models.reprojection import PortraitSurface, readable
 from models.viewpoint import Viewpoint
 from models.weights import load_lifter, load_refiner
@@ -64,6 +64,7 @@ class CpuEngine:
         self._refiner = load_refiner()
         self._backdrop = backdrop(size)
         self._times: dict[str, float] = {}
+        self._left_out = 0
         self._lifting, self._rasterising, self._refining = (threading.Lock() for _ in range(3))
         self._choose(threads)
         self._splatter, self._coarse_splatter = (
@@ -136,10 +137,9 @@ class CpuEngine:
                 coarse=request.coarse,
             )
         if refined:
-            inputs = raw.to(self._dtype)
             with self._refining, self._timed("refine"):
                 torch.set_num_threads(self._threads)
-                picture = self._refine(inputs, noise, portrait)
+                picture = self._refine(raw, noise, portrait)
         else:
             picture = torch.cat([raw[:, :3], raw[:, 5:]], 1)
         with self._timed("i420"):
@@ -158,7 +158,8 @@ class CpuEngine:
         """Splat one view.
 
         Returns:
-            With `surface`, the refiner's input: see `refiner_input`. [1, 10, S, S]
+            With `surface`, the refiner's input, in its type: see `refiner_input` of
+            `models.refiner`. [1, 10, S, S]
             Without it, the splat, at half the size if `coarse`. [1, 6, S, S]
         """
         splatter = self._coarse_splatter if coarse else self._splatter
@@ -171,10 +172,11 @@ class CpuEngine:
             camera.world_to_camera,
             camera.K,
         )
+        self._left_out += splatter.left_out
         if surface is None:
             return raw[None].clone()  # the next picture goes into the same buffer
-        detail = surface.detail(raw, camera.K, camera.world_to_camera)
-        return refiner_input(raw[None], camera.world_to_camera[2, 3], detail)
+        out = torch.empty(1, RENDER, *raw.shape[1:], dtype=self._dtype)
+        return surface.refiner_input(raw, camera.K, camera.world_to_camera, out, self._threads)
 
     def _to_i420(self, picture: Tensor) -> Picture:
         """Compose [1, 4, S, S] on the backdrop and convert."""
@@ -191,6 +193,9 @@ class CpuEngine:
 
     def stage_times(self) -> Mapping[str, float]:
         return dict(self._times)
+
+    def left_out(self) -> int:
+        return self._left_out
 
     def close(self) -> None:
         pass

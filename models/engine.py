@@ -95,6 +95,10 @@ class Engine(Protocol):
     def stage_times(self) -> Mapping[str, float]:
         """Milliseconds that each stage last took: portrait, lift, rasterise, refine, i420."""
 
+    def left_out(self) -> int:
+        """Pairs of a Gaussian and a tile of 16 x 16 pixels that pictures had no room for, since the
+        start: the farthest Gaussians are missing there. 0 is all well."""
+
     def close(self) -> None:
         """Free the engine's memory."""
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.engine import RenderRequest
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 """Views that graphs are captured for. A batch between two sizes is padded up to the larger."""
@@ -16,6 +20,13 @@ class Quality(Enum):
     REFINED = "refined"
     RAW = "raw"
     COARSE = "coarse"
+
+
+def quality_of(request: RenderRequest) -> Quality:
+    """How a request's frame is to be made. There is no refined one of less than full size."""
+    if request.coarse:
+        return Quality.COARSE
+    return Quality.REFINED if request.refine else Quality.RAW
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cuda_kernels.gpu_splatter import Workspace
 from cuda_kernels.i420 import rgb_to_i420
+from cuda_kernels.portrait_detail import refiner_input
 from models.backdrop import backdrop
+from models.gpu_batches import Quality
 from models.gpu_rasteriser import PICTURE, Rasteriser
-from models.gpu_slots import COLORS, AvatarSlots
+from models.gpu_slots import AvatarSlots
 from models.gpu_views import NUMBERS, ViewBlock
-from models.refiner import NOISE_LEVEL, OneStepRefiner, refiner_input
-from models.reprojection import portrait_detail
+from models.lifter import HALF_FOV
+from models.refiner import NOISE_LEVEL, RENDER, OneStepRefiner
+from models.reprojection import DOUBTED, TRUSTED
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class Look:
         slots: the avatars.
         refiner: on the device, in its type.
         dtype: of the refiner.
+        workspace: of the rasterisers, from `shared_workspace`.
     """
 
     size: int
     slots: AvatarSlots
     refiner: OneStepRefiner
     dtype: torch.dtype
+    workspace: Workspace | None
 
 
 class Surroundings:
@@ -69,24 +75,31 @@ class Chain:
         self.views = ViewBlock(torch.zeros(batch * NUMBERS, device=device), batch)
         size = look.size
         self.frames = torch.zeros(batch, size * 3 // 2, size, dtype=torch.uint8, device=device)
-        self._full = Rasteriser(look.slots, self.views, size)
-        self._half = Rasteriser(look.slots, self.views, size // 2)
+        self._full = Rasteriser(look.slots, self.views, size, look.workspace)
+        self._half = Rasteriser(look.slots, self.views, size // 2, look.workspace)
 
     def refined(self) -> None:
         """Rasterise, refine, compose."""
         views, slots, look = self.views, self._look.slots, self._look
-        raw = self._full.run()
-        portraits = slots.portraits.index_select(0, views.slots)
-        detail = portrait_detail(
-            raw[:, None],
-            views.K[:, None],
-            views.portrait_from_camera[:, None],
-            portraits[:, :COLORS],
-            portraits[:, COLORS:],
-        )[:, 0]
-        inputs = refiner_input(raw, views.world_to_camera[:, 2, 3], detail).to(look.dtype)
+        splatted = self._full.run()
+        # The kernel writes no float16.
+        written = torch.bfloat16 if look.dtype == torch.bfloat16 else torch.float32
+        shape = (len(splatted), RENDER, look.size, look.size)
+        inputs = refiner_input(
+            splatted,
+            views.K,
+            views.portrait_from_camera,
+            views.distances,
+            slots.pictures,
+            slots.depths,
+            views.slots,
+            half_fov=HALF_FOV,
+            trusted=TRUSTED,
+            doubted=DOUBTED,
+            out=torch.empty(shape, dtype=written, device=splatted.device),
+        ).to(look.dtype)
         tokens = slots.tokens.index_select(0, views.slots)
-        noise = self._around.noise.expand(len(raw), -1, -1, -1)
+        noise = self._around.noise.expand(len(inputs), -1, -1, -1)
         self.compose(look.refiner.refine(inputs, noise, NOISE_LEVEL, tokens))
 
     def raw(self) -> None:
@@ -109,9 +122,9 @@ class Chain:
         rgb = torch.addcmul(picture[:, :3], 1 - alpha, self._around.backdrop)
         rgb_to_i420(rgb, out=self.frames)
 
-    def left_out(self) -> int:
-        """Pairs of a Gaussian and a tile that the newest frames had no room for. Waits."""
-        return self._full.left_out() + self._half.left_out()
+    def left_out(self, quality: Quality) -> Tensor:
+        """Pairs of a Gaussian and a tile that the newest frames had no room for. int64 [batch]"""
+        return (self._half if quality is Quality.COARSE else self._full).left_out
 
 
 def _shown(splatted: Tensor) -> Tensor:

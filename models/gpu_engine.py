@@ -17,10 +17,11 @@ from torch import Tensor
 
 from models.errors import SetupError
 from models.gaussians import Gaussians
-from models.gpu_batches import BATCHES, Batch, Quality, batches_of
+from models.gpu_batches import BATCHES, Batch, Quality, batches_of, quality_of
 from models.gpu_chain import Chain, Look, Surroundings
 from models.gpu_frames import FramePool, HostFrames
 from models.gpu_lift import LiftChain, PortraitStaging
+from models.gpu_rasteriser import shared_workspace
 from models.gpu_setup import fastest_type
 from models.gpu_slots import PORTRAIT, AvatarSlots
 from models.gpu_views import SlotView, Staging, slot_view
@@ -133,6 +134,7 @@ class GpuEngine:
         self._lock = threading.Lock()
         self._closed = False
         self._times: dict[str, float] = {}
+        self._left_out = 0
         where = torch.device("cuda") if device is None else torch.device(device)
         if where == torch.device("cuda"):  # without a number
             where = torch.device("cuda", torch.cuda.current_device())
@@ -160,7 +162,8 @@ class GpuEngine:
                 torch.zeros(1, 4, PORTRAIT, PORTRAIT, device=device, dtype=dtype)
             )
             self.slots = AvatarSlots(slots, MOST, (tuple(tokens.shape[1:]), dtype), device)
-            look = self.look = Look(self.size, self.slots, refiner, dtype)
+            workspace = shared_workspace(max(self._batches), self.slots)
+            look = self.look = Look(self.size, self.slots, refiner, dtype, workspace)
             around = Surroundings(look, device)
             self._lift_chain = LiftChain(self.slots, lifter, refiner, dtype, device)
         total = 1 + len(self._batches) * len(Quality)
@@ -296,9 +299,11 @@ class GpuEngine:
             started = [self._start(batch, [views[i] for i in batch.members]) for batch in batches]
         pictures: list[Picture | None] = [None] * len(requests)
         times: dict[str, float] = {}
+        left_out = 0
         for one in started:
             one.frames.filled.wait()
             whole = one.frames.begun.milliseconds_to(one.frames.filled)
+            left_out += int(one.frames.left_out.numpy().sum())
             for stage, share in one.graphs.shares.get(one.batch.quality, {}).items():
                 times[stage] = times.get(stage, 0.0) + share * whole
             made = one.graphs.pool.pictures(one.frames, len(one.batch.members))
@@ -307,6 +312,8 @@ class GpuEngine:
         if Quality.REFINED not in qualities:
             times.pop("refine", None)  # what it last took stays, as on the CPU
         self._times.update(times)
+        with self._lock:
+            self._left_out += left_out
         return [picture for picture in pictures if picture is not None]
 
     def _view(self, request: RenderRequest, quality: Quality) -> SlotView:
@@ -331,6 +338,7 @@ class GpuEngine:
         graphs.replays[batch.quality]()
         made = len(views)
         frames.memory[:made].copy_(graphs.chain.frames[:made], non_blocking=True)
+        frames.left_out.copy_(graphs.chain.left_out(batch.quality), non_blocking=True)
         frames.filled.record()
         return _Started(batch, graphs, frames)
 
@@ -348,9 +356,7 @@ class GpuEngine:
             return Gaussians(*(t[slot, :count].cpu().clone() for t in tensors))
 
     def left_out(self) -> int:
-        """Pairs of a Gaussian and a tile that the newest batches had no room for. Waits."""
-        with self._lock, self._queue.working():
-            return sum(graphs.chain.left_out() for graphs in self._graphs.values())
+        return self._left_out
 
     def stage_times(self) -> Mapping[str, float]:
         """Milliseconds. The stages of a frame are parts of a batch's time on the GPU, in the
@@ -360,9 +366,11 @@ class GpuEngine:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            self._graphs.clear()
-            if self._queue.device.type == "cuda":
+            if self._queue.device.type == "cuda":  # no graph may go while it runs
                 torch.cuda.synchronize(self._queue.device)
+            self._graphs.clear()
+            self._lift_replay = nothing
+            if self._queue.device.type == "cuda":
                 torch.cuda.empty_cache()
 
     def _slot(self, avatar: Avatar) -> tuple[GpuAvatar, int]:
@@ -386,8 +394,5 @@ class GpuEngine:
         return self._finder
 
 
-def quality_of(request: RenderRequest) -> Quality:
-    """How a request's frame is to be made. There is no refined one of less than full size."""
-    if request.coarse:
-        return Quality.COARSE
-    return Quality.REFINED if request.refine else Quality.RAW
+def nothing() -> None:
+    """What is left of a graph when its engine is closed."""

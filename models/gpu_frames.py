@@ -24,6 +24,7 @@ class HostFrames:
 
     def __init__(self, queue: Queue, shape: tuple[int, ...]) -> None:
         self.memory: Tensor = queue.host(*shape, dtype=torch.uint8)
+        self.left_out: Tensor = queue.host(shape[0], dtype=torch.int64)
         self.begun: Mark = queue.mark()
         self.filled: Mark = queue.mark()
 

@@ -129,5 +129,5 @@ class LiftChain:
         source = torch.cat([portrait.picture[:, :3] * portrait.picture[:, 3:], mask], 1)
         tokens = self._refiner.encode_portrait(source.to(dtype, memory_format=torch.channels_last))
         slots.tokens.index_copy_(0, slot, tokens.to(slots.tokens.dtype))
-        shown = readable(source, lifted.depth)
-        slots.portraits.index_copy_(0, slot, torch.cat([shown, lifted.depth], 1))
+        slots.pictures.index_copy_(0, slot, readable(source, lifted.depth))
+        slots.depths.index_copy_(0, slot, lifted.depth)

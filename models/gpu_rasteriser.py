@@ -5,12 +5,12 @@ On the GPU in one go; on the CPU, where only tests and checks of the rest ask fo
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from cuda_kernels.gpu_splatter import GpuSplatter, Workspace
 from cuda_kernels.splatter import Splatter
 from models.gpu_slots import COLORS, AvatarSlots
 from models.gpu_views import ViewBlock
@@ -74,7 +74,12 @@ class PlainSplatter:
 
 
 def batch_splatter(
-    views: int, slots: int, most: int, size: int, device: torch.device
+    views: int,
+    slots: int,
+    most: int,
+    size: int,
+    device: torch.device,
+    workspace: Workspace | None = None,
 ) -> BatchSplatter:
     """The rasteriser of a device.
 
@@ -84,38 +89,46 @@ def batch_splatter(
         most: Gaussians of a set at most.
         size: of the pictures, pixels.
         device: to run on.
+        workspace: shared with others that run before or after; see `GpuSplatter`.
     """
     if device.type != "cuda":
         return PlainSplatter(views, most, size)
-    # Imported here, because it needs cupy.
-    kind: Any = importlib.import_module("cuda_kernels.gpu_splatter").GpuSplatter
-    splatter: BatchSplatter = kind(views, slots, most, size, size, channels=COLORS, device=device)
-    return splatter
+    return GpuSplatter(
+        views, slots, most, size, size, channels=COLORS, device=device, workspace=workspace
+    )
+
+
+def shared_workspace(views: int, slots: AvatarSlots) -> Workspace | None:
+    """What the rasterisers of all batches of up to so many views can share; the CPU needs none."""
+    device = slots.counts.device
+    if device.type != "cuda":
+        return None
+    return Workspace(views, slots.most, channels=COLORS, device=device)
 
 
 class Rasteriser:
-    """Splats a batch of views into a picture of its own.
+    """Splats a batch of views.
 
     Args:
         slots: the avatars.
         views: the batch, on the device.
         size: pixels.
-
-    Attributes:
-        picture: float32 [batch, 6, size, size]
+        workspace: from `shared_workspace`.
     """
 
-    def __init__(self, slots: AvatarSlots, views: ViewBlock, size: int) -> None:
+    def __init__(
+        self, slots: AvatarSlots, views: ViewBlock, size: int, workspace: Workspace | None
+    ) -> None:
         self._slots, self._views = slots, views
         batch = len(views.slots)
         device = views.block.device
-        self.picture = torch.zeros(batch, PICTURE, size, size, device=device)
-        self._splatter = batch_splatter(batch, slots.count + 1, slots.most, size, device)
+        self._shape = (batch, PICTURE, size, size)
+        self._splatter = batch_splatter(batch, slots.count + 1, slots.most, size, device, workspace)
 
     def run(self) -> Tensor:
-        """Splat the views as they stand in memory now."""
+        """Splat the views as they stand in memory now. float32 [batch, 6, size, size]"""
         slots, views = self._slots, self._views
-        self._splatter.render(
+        return self._splatter.render(
             slots.means,
             slots.axes,
             slots.opacities,
@@ -124,10 +137,10 @@ class Rasteriser:
             views.slots,
             views.world_to_camera,
             views.K,
-            self.picture,
+            torch.empty(self._shape, device=views.block.device),
         )
-        return self.picture
 
-    def left_out(self) -> int:
-        """Pairs of a Gaussian and a tile that the last batch had no room for. Waits."""
-        return int(self._splatter.left_out.sum())
+    @property
+    def left_out(self) -> Tensor:
+        """Pairs of a Gaussian and a tile that the last run had no room for. int64 [batch]"""
+        return self._splatter.left_out

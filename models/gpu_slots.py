@@ -35,8 +35,8 @@ class AvatarSlots:
         counts: how many Gaussians a slot holds; what lies beyond is of no meaning.
             int32 [count + 1]
         tokens: [count + 1, ...]
-        portraits: colours times mask, mask, and depth of layer 1 in metres.
-            float32 [count + 1, 5, 256, 256]
+        pictures: portraits, from `reprojection.readable`. float32 [count + 1, 4, 256, 256]
+        depths: of layer 1, metres. float32 [count + 1, 1, 256, 256]
         empty: the last slot, which holds nobody: where a batch is not full, its views look there.
     """
 
@@ -66,7 +66,10 @@ class AvatarSlots:
         self.counts = torch.zeros(count + 1, dtype=torch.int32, device=device)
         shape, dtype = tokens
         self.tokens = torch.zeros(count + 1, *shape, dtype=dtype, device=device)
-        self.portraits = torch.zeros(count + 1, COLORS + 1, PORTRAIT, PORTRAIT, device=device)
+        self.pictures, self.depths = (
+            torch.zeros(count + 1, planes, PORTRAIT, PORTRAIT, device=device)
+            for planes in (COLORS, 1)
+        )
         self._lock = threading.Lock()
         self._free = list(reversed(range(count)))
 
@@ -84,7 +87,8 @@ class AvatarSlots:
     @property
     def octets(self) -> int:
         """Bytes of all tensors."""
-        tensors: list[Tensor] = [*self.flat.values(), self.counts, self.tokens, self.portraits]
+        tensors: list[Tensor] = [*self.flat.values(), self.counts, self.tokens]
+        tensors += [self.pictures, self.depths]
         return sum(t.numel() * t.element_size() for t in tensors)
 
     def take(self) -> int:

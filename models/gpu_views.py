@@ -16,8 +16,8 @@ from models.camera import portrait_camera, viewpoint_camera
 from models.graphs import Mark, Queue
 from models.viewpoint import Viewpoint
 
-NUMBERS = 16 + 9 + 16 + 1
-"""Of a view: two transforms, intrinsics, slot."""
+NUMBERS = 16 + 9 + 16 + 1 + 1
+"""Of a view: two transforms, intrinsics, distance, slot."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class ViewBlock:
         world_to_camera: [batch, 4, 4]
         K: [batch, 3, 3]
         portrait_from_camera: [batch, 4, 4]
+        distances: of the head's middle along the camera's axis, metres. [batch]
         slots: int32 [batch]
     """
 
@@ -85,7 +86,8 @@ class ViewBlock:
         self.world_to_camera = block[: 16 * batch].view(batch, 4, 4)
         self.K = block[16 * batch : 25 * batch].view(batch, 3, 3)
         self.portrait_from_camera = block[25 * batch : 41 * batch].view(batch, 4, 4)
-        self.slots = block[41 * batch :].view(torch.int32)
+        self.distances = block[41 * batch : 42 * batch]
+        self.slots = block[42 * batch :].view(torch.int32)
 
 
 class Staging:
@@ -107,11 +109,13 @@ class Staging:
         self._world_to_camera = self._views.world_to_camera.numpy()
         self._K = self._views.K.numpy()
         self._move = self._views.portrait_from_camera.numpy()
+        self._distances = self._views.distances.numpy()
         self._slots = self._views.slots.numpy()
         # A view that is not there sees nobody, but its numbers must be a camera's: no 1 / 0.
         camera = portrait_camera(size=size)
         self._world_to_camera[:], self._K[:] = camera.world_to_camera.numpy(), camera.K.numpy()
         self._move[:] = np.eye(4)
+        self._distances[:] = camera.world_to_camera[2, 3]
         self._slots[:] = empty
 
     def write(self, views: list[SlotView]) -> None:
@@ -122,6 +126,7 @@ class Staging:
             self._world_to_camera[row] = view.world_to_camera
             self._K[row] = view.K
             self._move[row] = view.portrait_from_camera
+            self._distances[row] = view.world_to_camera[2, 3]
             self._slots[row] = view.slot
         self._slots[len(views) :] = self._empty
 

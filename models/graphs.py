@@ -74,6 +74,18 @@ class CudaMark:
         return float(self._event.elapsed_time(later._event))
 
 
+@contextmanager
+def choosing_convolutions() -> Iterator[None]:
+    """Within this context, cuDNN times its algorithms for a convolution that it has not seen yet. A
+    capture cannot, and takes what was chosen before."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 class CudaQueue:
     """A stream of its own and the graphs that run there, one after another.
 
@@ -89,17 +101,30 @@ class CudaQueue:
     def capture(self, work: Work) -> Work:
         # What the work reads may still be being written by the caller's own stream.
         self._stream.wait_stream(torch.cuda.current_stream(self.device))
-        # Benchmarking chooses among cuDNN's algorithms by timing them, which a capture cannot.
-        with self.working(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        with self.working(), choosing_convolutions():
             for _ in range(WARM_UPS):
                 work()
             self._stream.synchronize()
-            graph = torch.cuda.CUDAGraph()
+            return self._captured(work)
+
+    def _captured(self, work: Work) -> Work:
+        graph = torch.cuda.CUDAGraph()
+        cause: Exception | None = None
+        try:
             # Other threads may go on using the device meanwhile: only this one must not wait.
             with torch.cuda.graph(
                 graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
             ):
-                work()
+                try:
+                    work()
+                except Exception as error:
+                    cause = error  # the end of the capture raises another, which tells nothing
+                    raise
+        except Exception as error:
+            if isinstance(cause, torch.cuda.OutOfMemoryError):
+                raise cause from None
+            name = getattr(work, "__qualname__", "work")
+            raise RuntimeError(f"{name} cannot be captured: {cause or error}") from cause
         replay: Work = graph.replay
         return replay
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cuda_kernels.portrait_detail import refiner_input
 from models.lifter import HALF_FOV
 
 CHANNELS = 4
@@ -32,7 +33,7 @@ class PortraitSurface:
 
     Attributes:
         picture: from `readable`. [1, 4, S, S]
-        depth: of layer 1 on its grid, metres. [1, 1, S, S]
+        depth: of layer 1, metres. [1, 1, S, S]
         camera_from_head: from head space to the portrait's camera. [4, 4]
     """
 
@@ -40,12 +41,33 @@ class PortraitSurface:
     depth: Tensor
     camera_from_head: Tensor
 
-    def detail(self, splatted: Tensor, K: Tensor, world_to_camera: Tensor) -> Tensor:
-        """`portrait_detail` of one view. [6, H, W], [3, 3], [4, 4] -> [1, 4, H, W]"""
+    def refiner_input(
+        self, splatted: Tensor, K: Tensor, world_to_camera: Tensor, out: Tensor, threads: int
+    ) -> Tensor:
+        """What `portrait_detail` and `models.refiner.refiner_input` make of one view, in one step.
+
+        Args:
+            splatted: as for `portrait_detail`. [6, H, W]
+            K: intrinsics of the view, pixels. [3, 3]
+            world_to_camera: of the view. [4, 4]
+            out: where to write, float32 or bfloat16. [1, 10, H, W]
+            threads: of the CPU.
+        """
         move = self.camera_from_head @ torch.linalg.inv(world_to_camera)
-        return portrait_detail(
-            splatted[None, None], K[None, None], move[None, None], self.picture, self.depth
-        )[0]
+        return refiner_input(
+            splatted[None],
+            K[None],
+            move[None].contiguous(),
+            world_to_camera[2, 3:],
+            self.picture,
+            self.depth,
+            torch.zeros(1, dtype=torch.int32),
+            half_fov=HALF_FOV,
+            trusted=TRUSTED,
+            doubted=DOUBTED,
+            out=out,
+            threads=threads,
+        )
 
 
 def readable(portrait: Tensor, depth: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from models.errors import VisavisError
 from models.viewpoint import Viewpoint
-from stream.command_line import make_parser, with_numbers_joined
+from stream import ice_servers
+from stream.command_line import UsageError, make_parser, with_numbers_joined
 
 if TYPE_CHECKING:
     from stream.offline import EngineChoice
@@ -149,14 +150,20 @@ def _serve(options: argparse.Namespace) -> int:
     from stream.serving import run
     from stream.settings import Settings
 
-    settings = Settings(
-        host=options.host,
-        port=options.port,
-        size=options.size,
-        device=options.device,
-        ice_servers=tuple(options.ice_server),
-        admission=options.admission,
-    )
+    try:
+        settings = Settings(
+            host=options.host,
+            port=options.port,
+            size=options.size,
+            device=options.device,
+            ice_servers=ice_servers.chosen(options.ice_server, os.environ),
+            ice_policy=options.ice_policy,
+            turn_secret=ice_servers.chosen_secret(options.turn_secret, os.environ),
+            turn_lifetime=options.turn_lifetime,
+            admission=options.admission,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     run(settings, demo=options.command == "demo")
     return 0
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from models.errors import VisavisError
 from models.viewpoint import PITCH_LIMIT, YAW_LIMIT, ZOOM_LIMITS
-from stream.settings import ADMISSIONS, DEVICES, SIZES, IceServer
+from stream import ice_servers
+from stream.ice_servers import ICE_POLICIES, IceServer
+from stream.settings import ADMISSIONS, DEVICES, SIZES
 
 PORTRAIT_HELP = 'a picture with one frontal face, or "demo" for the built-in person'
 
@@ -24,6 +26,7 @@ NUMBERS = (
     "--roll",
     "--seconds",
     "--size",
+    "--turn-lifetime",
     "--yaw",
     "--yaw-range",
     "--zoom",
@@ -129,7 +132,29 @@ def _add_servers(commands: Commands) -> None:
             type=_ice_server,
             default=[],
             metavar="URL[,USER,PASSWORD]",
-            help="STUN or TURN server, such as stun:stun.example.org:3478; may be repeated",
+            help="STUN or TURN server, such as stun:stun.example.org:3478 or "
+            "turns:turn.example.org?transport=tcp; may be repeated "
+            f"(default: those in {ice_servers.SERVERS_VARIABLE}, with spaces between them)",
+        )
+        parser.add_argument(
+            "--ice-policy",
+            choices=ICE_POLICIES,
+            default=ICE_POLICIES[0],
+            help="relay lets media go through TURN servers only (default: all)",
+        )
+        parser.add_argument(
+            "--turn-secret",
+            metavar="SECRET",
+            help="shared with the TURN servers named without a user: coturn's static-auth-secret. "
+            "Other users of this machine can read it in the list of processes; "
+            f"{ice_servers.SECRET_VARIABLE} hides it from them",
+        )
+        parser.add_argument(
+            "--turn-lifetime",
+            type=_within(ice_servers.LEAST_LIFETIME, 30 * 86400),
+            default=3600.0,
+            metavar="SECONDS",
+            help="for which the passwords hold that are made from the secret (default: 3600)",
         )
         parser.add_argument(
             "--admission",
@@ -266,6 +291,6 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
 
 def _ice_server(text: str) -> IceServer:
     try:
-        return IceServer(*text.split(",", 2))
+        return ice_servers.from_text(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error

@@ -190,7 +190,19 @@ def graphics() -> list[Finding]:
     ]
     if load.reason is not None:
         found.append(Finding("GPU", State.NOTE, f"not available: {load.reason}"))
-    return found
+    return [*found, _engine_on_gpu()]
+
+
+def _engine_on_gpu() -> Finding:
+    """Whether the engine can use a GPU that the driver shows."""
+    try:
+        from models.gpu_setup import gpu_problem
+
+        problem = gpu_problem()
+    except Exception as error:  # of an installation that is broken; others tell more
+        problem = _one_line(error)
+    text = f"the processor does the work: {problem}" if problem else "the kernels compile and run"
+    return Finding("GPU engine", State.NOTE if problem else State.OK, text)
 
 
 def python() -> Finding:

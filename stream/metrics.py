@@ -51,6 +51,10 @@ class Metrics:
         self.raw = counter("frames_raw", "Of these, frames that were not refined")
         self.dropped = counter("frames_dropped", "Frames rendered but not sent", "reason")
         self.viewpoints = counter("viewpoints", "Viewpoint messages", "result")
+        self.left_out = counter(
+            "gaussians_left_out",
+            "Pairs of a Gaussian and a tile that pictures had no room for; 0 is all well",
+        )
         self.render_failures = counter("render_failures", "Batches that the engine failed on")
         self.stage = Histogram(
             "visavis_stage_seconds",

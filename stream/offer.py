@@ -88,7 +88,7 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def usable_candidate(candidate: str) -> str | None:
+def usable_candidate(candidate: str, relay_only: bool = False) -> str | None:
     """A candidate ("1 1 udp 2122260223 192.0.2.1 5000 typ host") without what is not needed, or
     None if it is one that cannot be checked here.
 
@@ -97,6 +97,8 @@ def usable_candidate(candidate: str) -> str | None:
     own checks reach this server all the same and tell its address (RFC 8445 section 7.3.1.3).
     TCP candidates are left out as well, aioice has none, and so are those of a second component:
     there is none, because RTCP and RTP share a port here.
+
+    With `relay_only`, all but relayed ones are left out, by what they say of themselves.
 
     Raises:
         BadSdp: it is no candidate.
@@ -118,6 +120,8 @@ def usable_candidate(candidate: str) -> str | None:
         raise BadSdp("The address of a candidate is not an IP address.") from None
     if transport.lower() != "udp" or component != "1" or not CANDIDATE_TYPES[kind]:
         return None
+    if relay_only and kind != "relay":
+        return None
     if port == "0" or ip.is_multicast or ip.is_unspecified or "%" in address:
         raise BadSdp("A candidate names no address that could be sent to.")
     return " ".join(parts)
@@ -130,12 +134,13 @@ def _number(text: str, low: int, high: int, what: str) -> int:
     return int(text)
 
 
-def prepare(offer: str, wants: Video) -> str:
+def prepare(offer: str, wants: Video, relay_only: bool = False) -> str:
     """Return the offer as aiortc shall see it.
 
     Args:
         offer: SDP of the browser.
         wants: what the other side must do with video.
+        relay_only: leave out candidates that are not relayed.
 
     Raises:
         BadSdp: it cannot be an offer.
@@ -158,7 +163,7 @@ def prepare(offer: str, wants: Video) -> str:
     for line in lines:
         if line.startswith("a=candidate:"):
             count += 1
-            candidate = usable_candidate(line.removeprefix("a=candidate:"))
+            candidate = usable_candidate(line.removeprefix("a=candidate:"), relay_only)
             if candidate is None:
                 continue
             line = f"a=candidate:{candidate}"
@@ -265,7 +270,7 @@ def ice_username(offer: str) -> str | None:
     return None
 
 
-def parse_fragment(text: str) -> Fragment:
+def parse_fragment(text: str, relay_only: bool = False) -> Fragment:
     """Read trickled candidates; those that cannot be used here are left out.
 
     Raises:
@@ -285,7 +290,7 @@ def parse_fragment(text: str) -> Fragment:
         elif name == "a=candidate" and colon:
             known = True
             count += 1
-            candidate = usable_candidate(value)
+            candidate = usable_candidate(value, relay_only)
             if candidate is not None:
                 candidates.append((mid, candidate))
         elif name == "a=end-of-candidates":

@@ -14,6 +14,7 @@ from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
     RTCIceServer,
+    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
 )
@@ -22,7 +23,7 @@ from aiortc.sdp import candidate_from_sdp
 
 from stream import control, offer, problems
 from stream.messages import Error, Message, Pong
-from stream.patches import host_addresses
+from stream.patches import host_addresses, turn_servers
 from stream.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -83,9 +84,19 @@ class Peer:
         self._trickled = 0
         self._tasks: set[asyncio.Future[None]] = set()
         self._ending: asyncio.Future[None] | None = None
-        servers = [RTCIceServer(s.url, s.username, s.credential) for s in settings.ice_servers]
+        servers = [
+            RTCIceServer(server.url, server.username, server.credential)
+            for server in settings.fresh_ice_servers()
+            if server.works_here
+        ]
+        self._turn = turn_servers.Attempt(servers)
         # An explicit list, even if empty: with None aiortc asks a public STUN server.
-        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self.connection = RTCPeerConnection(
+            RTCConfiguration(
+                iceServers=servers,
+                iceTransportPolicy=RTCIceTransportPolicy(settings.ice_policy),
+            )
+        )
         self.connection.on("connectionstatechange", self._state_changed)
         self.connection.on("datachannel", self._channel_opened)
 
@@ -97,15 +108,16 @@ class Peer:
             wants: what the other side must do with video.
 
         Raises:
-            Problem: the offer cannot be used.
+            Problem: the offer cannot be used, or there is no relay where there must be one.
         """
         try:
-            prepared = offer.prepare(sdp, wants)
+            prepared = offer.prepare(sdp, wants, self._settings.relay_only)
             self._username = offer.ice_username(sdp)
             self._media_ids = offer.media_ids(sdp)
             await self.connection.setRemoteDescription(RTCSessionDescription(prepared, "offer"))
             self._negotiate()
-            with host_addresses.chosen_by(_addresses(self._settings)):
+            addresses = host_addresses.chosen_by(_addresses(self._settings))
+            with addresses, turn_servers.tried(self._turn):
                 await self.connection.setLocalDescription(await self.connection.createAnswer())
         except offer.BadSdp as error:
             raise problems.bad_offer(str(error)) from None
@@ -126,8 +138,16 @@ class Peer:
         ) as error:
             logger.info("An SDP offer could not be used: %r", error)
             raise problems.bad_offer("It is malformed or incomplete.") from None
+        answer = self.connection.localDescription.sdp
+        self._look_for_relay(answer)
         self.start(self._watch())
-        return self.connection.localDescription.sdp
+        return answer
+
+    def _look_for_relay(self, answer: str) -> None:
+        for failure in self._turn.failures:
+            logger.warning(failure)
+        if self._settings.relay_only and "a=candidate:" not in answer:
+            raise problems.no_relay(" ".join(self._turn.failures))
 
     async def add_candidates(self, text: str) -> None:
         """Take in trickled candidates.
@@ -136,7 +156,7 @@ class Peer:
             Problem: they cannot be read, or belong to another negotiation.
         """
         try:
-            fragment = offer.parse_fragment(text)
+            fragment = offer.parse_fragment(text, self._settings.relay_only)
             if fragment.username is not None and fragment.username != self._username:
                 raise problems.no_restart()
             self._trickled += fragment.count

@@ -102,6 +102,14 @@ def no_restart() -> Problem:
     )
 
 
+def no_relay(why: str) -> Problem:
+    return Problem(
+        502,
+        "There is no relay",
+        f"Media may only go through a TURN server here. {why}",
+    )
+
+
 def no_time() -> Problem:
     return Problem(
         503,

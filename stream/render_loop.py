@@ -108,6 +108,7 @@ class RenderLoop:
         self._most = settings.max_batch or (engine.batch if self._together else ONE_BY_ONE)
         self._holder: int | None = None  # the thread that has the engine which renders together
         self._frame_time = FrameTime()
+        self._left_out = 0
         self._changed = threading.Condition()
         self._views: list[View] = []
         self._idle = 0
@@ -281,6 +282,13 @@ class RenderLoop:
                     job.view.rendering -= 1
                 self._changed.notify()
 
+    def _count_left_out(self) -> None:
+        left_out = self._engine.left_out()
+        self._metrics.left_out.inc(max(0, left_out - self._left_out))
+        if left_out and not self._left_out:
+            logger.warning("Avatars need more room than there is; their backs are not drawn.")
+        self._left_out = left_out
+
     def _render_ready(self, ready: list[tuple[_Job, RenderRequest]]) -> None:
         with self._changed:
             started = time.monotonic()
@@ -293,6 +301,7 @@ class RenderLoop:
             self._leave()
             stages = self._engine.stage_times()
             with self._changed:
+                self._count_left_out()
                 done = time.monotonic()
                 refined = sum(job.effort is Effort.REFINED for job, _ in ready)
                 coarse = sum(job.effort is Effort.COARSE for job, _ in ready)

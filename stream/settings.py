@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+
+from stream import ice_servers
+from stream.ice_servers import IceServer
 
 SIZES = (256, 512)
 DEVICES = ("auto", "cpu", "cuda")
 MEDIA_ADDRESSES = ("auto", "loopback")
 ADMISSIONS = ("raw", "refined", "off")
-
-
-@dataclass(frozen=True)
-class IceServer:
-    """A STUN or TURN server that both sides of a call may use.
-
-    Args:
-        url: such as "stun:stun.example.org:3478" or "turn:turn.example.org?transport=udp".
-        username: of a TURN server.
-        credential: the password of a TURN server.
-    """
-
-    url: str
-    username: str | None = None
-    credential: str | None = None
-
-    def __post_init__(self) -> None:
-        scheme, colon, host = self.url.partition(":")
-        if scheme not in ("stun", "stuns", "turn", "turns") or not colon or not host.strip("/"):
-            raise ValueError(
-                f"An ICE server is written stun:HOST[:PORT] or turn:HOST[:PORT]; got {self.url!r}."
-            )
-        if any(character in self.url for character in '<>",; \r\n'):
-            raise ValueError(f"The ICE server {self.url!r} holds a character no address has.")
-        if scheme.startswith("turn") and not (self.username and self.credential):
-            raise ValueError(f"The TURN server {self.url} needs a user name and a credential.")
 
 
 @dataclass(frozen=True)
@@ -47,6 +25,11 @@ class Settings:
         size: edge of the square picture in pixels.
         device: of the engine: "cpu", "cuda" (an NVIDIA GPU) or "auto" (a GPU where there is one).
         ice_servers: STUN and TURN servers; none by default, so that nothing leaves the network.
+        ice_policy: "all", or "relay": media takes no way but through a TURN server, so that
+            neither side of a connection is told the other's addresses by it.
+        turn_secret: shared with the TURN servers that are named without a user; each connection
+            gets a password made from it.
+        turn_lifetime: for which such passwords hold. A relay that is in use outlives its password.
         media_addresses: addresses that media is offered on. "auto": those of the network, and
             127.0.0.1 as well where `host` is a loopback address or there is no network. "loopback":
             127.0.0.1 alone, so that no other machine can send anything; not every browser connects.
@@ -81,6 +64,9 @@ class Settings:
     size: int = 256
     device: str = "auto"
     ice_servers: tuple[IceServer, ...] = ()
+    ice_policy: str = "all"
+    turn_secret: str | None = field(default=None, repr=False)
+    turn_lifetime: float = 3600.0
     media_addresses: str = "auto"
     fps: float = 30.0
     render_threads: int = 2
@@ -114,6 +100,7 @@ class Settings:
             )
         if self.admission not in ADMISSIONS:
             raise ValueError(f"The admission must be one of {ADMISSIONS}, not {self.admission}.")
+        ice_servers.check(self.ice_servers, self.ice_policy, self.turn_secret, self.turn_lifetime)
         if not 1 <= self.fps <= 60:
             raise ValueError(f"The frame rate must be between 1 and 60, not {self.fps}.")
         for name in ("render_threads", "max_batch", "fit_frames", "max_calls", "max_receivers"):
@@ -133,6 +120,17 @@ class Settings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def relay_only(self) -> bool:
+        """Whether media takes no way but through a TURN server."""
+        return self.ice_policy == "relay"
+
+    def fresh_ice_servers(self) -> tuple[IceServer, ...]:
+        """The STUN and TURN servers with new passwords, for one connection."""
+        return ice_servers.fresh(
+            self.ice_servers, self.turn_secret, self.turn_lifetime, time.time()
+        )
 
     @property
     def bitrate_ceiling(self) -> int:

@@ -11,8 +11,9 @@ from stream import problems
 from stream.call import HUNG_UP, Call
 from stream.call_state import CallState
 from stream.caller import CallerPeer
+from stream.ice_servers import IceServer
 from stream.peer import Peer
-from stream.settings import IceServer, Settings
+from stream.settings import Settings
 from stream.switchboard import Switchboard
 
 SDP = "application/sdp"
@@ -23,15 +24,24 @@ router = APIRouter()
 
 @router.options("/whip")
 @router.options("/whep/{call}")
-async def offers_are_taken() -> Response:
-    """What can be posted here (RFC 9725 section 4.2). The call is not looked for.
+async def offers_are_taken(request: Request, call: str | None = None) -> Response:
+    """What can be posted here (RFC 9725 section 4.2). That there is such a call is not said.
+
+    The answer names the STUN and TURN servers for programs that must know them before they make
+    an offer (RFC 9725 section 4.6), but not to a browser that asks what other pages may do, and of
+    a call only where there is one, because the TURN servers come with passwords.
 
     Nothing is said of other origins, so browsers keep their pages out (CORS): a page somewhere
     could otherwise open calls at, and use up, a server on the machine of whoever looks at it.
     Programs are not concerned, nor are pages that a proxy serves under the server's own address.
     """
     headers = {"Allow": "OPTIONS, POST", "Accept-Post": SDP, "Cache-Control": "no-store"}
-    return Response(status_code=204, headers=headers)
+    response = Response(status_code=204, headers=headers)
+    if "access-control-request-method" in request.headers:
+        return response
+    if call is None or _switchboard(request).has(call):
+        _name_ice_servers(request, response)
+    return response
 
 
 @router.options("/whip/{call}")
@@ -169,9 +179,17 @@ def _created(request: Request, peer: Peer, answer: str, headers: dict[str, str])
     response = Response(answer, 201, media_type=SDP, headers=headers)
     response.headers["Cache-Control"] = "no-store"
     response.headers["ETag"] = _entity_tag(peer)
-    for server in _settings(request).ice_servers:
-        response.headers.append("Link", ice_server_link(server))
+    _name_ice_servers(request, response)
     return response
+
+
+def _name_ice_servers(request: Request, response: Response) -> None:
+    """As `Link` headers, with passwords for this answer alone; and the policy if not "all"."""
+    settings = _settings(request)
+    for server in settings.fresh_ice_servers():
+        response.headers.append("Link", ice_server_link(server))
+    if settings.relay_only:
+        response.headers["Visavis-Ice-Policy"] = "relay"
 
 
 def _entity_tag(peer: Peer) -> str:

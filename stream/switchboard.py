@@ -48,16 +48,20 @@ class Switchboard:
         """Part of the frame budget that a picture for each receiver takes; None if unknown."""
         return self._admission.used(self.receivers, self._picture_seconds())
 
+    def has(self, slug: str) -> bool:
+        """Whether there is a call of this name."""
+        call = self._calls.get(slug)
+        return call is not None and call.state is not CallState.ENDED
+
     def find(self, slug: str) -> Call:
         """The call of this name.
 
         Raises:
             Problem: there is none.
         """
-        call = self._calls.get(slug)
-        if call is None or call.state is CallState.ENDED:
+        if not self.has(slug):
             raise problems.unknown_call()
-        return call
+        return self._calls[slug]
 
     def find_receiver(self, slug: str, receiver_id: str) -> ReceiverPeer:
         """A receiver of a call.

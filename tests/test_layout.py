@@ -14,10 +14,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("benchmarks", "client_web", "cuda_kernels", "models", "stream", "tests", "training")
+FOLDERS = (
+    "benchmarks",
+    "client_web",
+    "cuda_kernels",
+    "examples",
+    "models",
+    "stream",
+    "tests",
+    "training",
+)
 
 MAY_IMPORT = {
     "cuda_kernels": set(),
+    "examples": {"stream", "models.errors", "models.viewpoint"},
     "models": {"cuda_kernels"},
     "stream": {"models.engine", "models.errors", "models.picture", "models.viewpoint"},
     "training": {"models", "cuda_kernels"},
@@ -26,11 +36,17 @@ MAY_IMPORT = {
 
 EXCEPTIONS = {
     # It looks at every part of an installation, broken ones too.
-    "stream/doctor.py": {"cuda_kernels.library", "models.face_models", "models.weights"},
+    "stream/doctor.py": {
+        "cuda_kernels.library",
+        "models.face_models",
+        "models.gpu_setup",
+        "models.weights",
+    },
 }
 
 NEVER = {
     "cuda_kernels": {"asyncio", "socket", "cv2", "aiortc", "fastapi"},
+    "examples": {"torch", "cupy", "aiortc", "fastapi"},
     "models": {"asyncio", "socket", "aiortc", "av", "fastapi", "uvicorn"},
     "stream": {"torch", "cupy"},
 }
@@ -59,6 +75,7 @@ PUBLIC = {
     "models.portrait": {"PortraitFinder"},
     "models.viewpoint": {"Viewpoint"},
     "stream.cli": {"main"},
+    "stream.client": {"ConnectionLost", "JoinError", "ReceivedFrame", "View", "join"},
     "stream.server": {"create_app", "server"},
 }
 

@@ -239,9 +239,12 @@ def generator_loss(
     batch: Batch,
     variant: Variant,
     detail: float = DETAIL,
+    agree: float = AGREE,
 ) -> tuple[Tensor, dict[str, float], Tensor]:
-    """The refiner's loss with weight `detail` of the amount of detail, its parts, and the refined
-    pictures, detached. [N, 4, H, W]"""
+    """The refiner's loss, its parts, and the refined pictures, detached. [N, 4, H, W]
+
+    `detail` is the weight of the amount of detail, `agree` that of neighbours' disagreement.
+    """
     with torch.autocast(batch.render.device.type, torch.bfloat16, cache_enabled=False):
         portrait = network.encode_portrait(batch.portrait.to(memory_format=torch.channels_last))
         every = variant.refine(
@@ -283,7 +286,7 @@ def generator_loss(
         if batch.beside is not None:
             clean = torch.cat([batch.render[:, :3], batch.render[:, 5:6]], 1)
             raw = torch.stack([clean[: count : count // len(twins)], clean[count:]], 1)
-            name, weight, apart = "agree", AGREE, disagreement(pairs, raw, batch.beside).mean()
+            name, weight, apart = "agree", agree, disagreement(pairs, raw, batch.beside).mean()
         else:
             name, weight, apart = "steady", STEADY, pairs.diff(dim=1).abs().mean()
         mean = mean + weight * apart
@@ -310,6 +313,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=number(0),
         default=DETAIL,
         help="weight of the amount of detail; more is sharper and less exact",
+    )
+    parser.add_argument(
+        "--agree", type=number(0), default=AGREE, help="weight of the disagreement of neighbours"
     )
     parser.add_argument(
         "--no-portrait", action="store_true", help="leave out the portrait's tokens"
@@ -364,7 +370,7 @@ def run(chosen: argparse.Namespace) -> None:
                 lift = weaker[rng.integers(len(weaker))]
             batch = prepare(lift, people, rng, generator, share, chosen.fixed_level)
             total, parts, picture = generator_loss(
-                network, adversary, batch, variant, chosen.detail
+                network, adversary, batch, variant, chosen.detail, chosen.agree
             )
             pictures[worker] = picture, on(batch.truth, batch.backdrop)
             return total, parts

@@ -12,6 +12,7 @@ from stream.patches import (
     host_addresses,
     marker_release,
     playout_delay,
+    turn_servers,
 )
 
 _applied = False
@@ -27,4 +28,5 @@ def apply() -> None:
     host_addresses.apply()
     marker_release.apply()
     playout_delay.apply()
+    turn_servers.apply()
     _applied = True

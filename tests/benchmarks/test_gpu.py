@@ -16,6 +16,7 @@ from benchmarks.gpu_run import NO_GPU, NotMeasured, Run, rounded
 from benchmarks.gpu_scenes import bench_portrait, random_discs
 from benchmarks.gpu_times import beside_limits, receivers
 from models.gpu_engine import GpuEngine
+from tests.cuda_kernels.emulation import emulated
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,16 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_without_a_gpu_every_figure_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_checks, "compiles", dict)  # takes seconds; tested with the kernels
     gpu.measure(run, (512, 256))
-    for name in ("limits", "rasteriser", "chain at 512", "receivers at 256", "gsplat", "SD-Turbo"):
+    for name in (
+        "limits",
+        "rasteriser",
+        "refiner's input",
+        "conversion",
+        "chain at 512",
+        "receivers at 256",
+        "gsplat",
+        "SD-Turbo",
+    ):
         assert run.results[name] == {"not measured": NO_GPU}, name
     assert run.figure("check: kernels on the CPU", "splat", "largest") is not None
     printed = table(run, (512, 256))
@@ -99,6 +109,14 @@ def test_discs_are_new_at_every_call() -> None:
 
 def test_nan_is_infinitely_far() -> None:
     assert gpu_checks.apart(torch.tensor([0.0, torch.nan]), torch.zeros(2))["largest"] == torch.inf
+
+
+def test_checks_of_the_kernels_run_by_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_checks, "cuda", lambda: torch.device("cpu"))
+    with emulated("shuffled"):
+        assert set(gpu_checks.gpu_batch_splat()) == {"56x48", "64x64"}
+        assert set(gpu_checks.gpu_refiner_input()) == {"float32", "bfloat16"}
+        assert set(gpu_checks.gpu_i420()) == {"I420", "NV12"}
 
 
 def test_checks_of_the_engine_run_on_its_way_of_working() -> None:

@@ -162,3 +162,15 @@ def test_ice_servers_of_a_link_header(run: Run) -> None:
         {"urls": "turn:turn.example.org?transport=udp", "username": 'a"b', "credential": "c\\d"},
     ]
     assert run("session.js", "return m.iceServersFrom(null);") == []
+
+
+def test_what_is_left_out_is_said_in_words(run: Run) -> None:
+    efforts = '["refined", "raw", "slow", "coarse", "of a later version", undefined]'
+    assert run("words.js", f"return {efforts}.map(m.effortWords);") == [
+        "",
+        "refining",
+        "refining, every second frame",
+        "refining, every second frame, half the detail",
+        "",
+        "",
+    ]

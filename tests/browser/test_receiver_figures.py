@@ -54,13 +54,15 @@ CONTRASTS = """() => {
 
 
 def told_raw(page: Page) -> None:
-    """Lets the page hear that the server sends raw pictures, as a busy one does."""
+    """Lets the page hear that the server sends raw pictures, and few, as a busy one does."""
     page.add_init_script(
         """
         const add = RTCDataChannel.prototype.addEventListener;
         RTCDataChannel.prototype.addEventListener = function (kind, listener, options) {
           if (kind !== "message") return add.call(this, kind, listener, options);
-          const told = (text) => text.replace('"refined":true', '"refined":false');
+          const told = (text) => text
+            .replace('"refined":true', '"refined":false')
+            .replace(/"effort":"[a-z]+"/, '"effort":"slow"');
           const raw = ({ data }) => listener({ data: told(data) });
           return add.call(this, kind, raw, options);
         };
@@ -85,6 +87,7 @@ def test_figures_are_shown_and_cover_nothing(
     page.screenshot(path=screenshots / f"figures-{name}.png")
     page.get_by_role("button", name="More figures").click()
     expect(page.locator("#rest")).to_be_visible()
+    expect(page.locator("#effort")).to_have_text("refining, every second frame")
     assert page.evaluate(OVERLAPS) == []
     page.screenshot(path=screenshots / f"figures-{name}-more.png")
     assert page.evaluate("document.documentElement.scrollWidth") <= VIEWPORTS[name]["width"]

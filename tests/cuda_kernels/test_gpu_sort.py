@@ -37,7 +37,7 @@ def assert_sorts(
         keys = KEYS[kind](n, bits, g) | (torch.randint(0, 2, (n,), generator=g) << 31)
         items[view, :n, 0] = torch.where(keys >= 2**31, keys - 2**32, keys).int()
         items[view, :n, 1] = torch.arange(n, dtype=torch.int32)
-    sorter = Sorter(len(sizes), room, torch.device(device))
+    sorter = Sorter(torch.empty(2, len(sizes), room, 8, dtype=torch.uint8, device=device))
     sorter.blocks = blocks or sorter.blocks
     sorter.buffers.fill_(POISON)
     sorter.buffers[1].copy_(items.view(torch.uint8))

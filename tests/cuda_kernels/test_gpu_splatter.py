@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cuda_kernels.binning import bin_gaussians
-from cuda_kernels.gpu_splatter import GpuSplatter
+from cuda_kernels.gpu_splatter import GpuSplatter, Workspace
 from cuda_kernels.layout import boxes_and_depths
 from cuda_kernels.library import KernelLibraryError
 from cuda_kernels.splat import splat
@@ -40,7 +40,7 @@ class Loop:
     capacity: int | None = None
     channels: int = 4
 
-    def splatter(self) -> GpuSplatter:
+    def splatter(self, workspace: Workspace | None = None) -> GpuSplatter:
         counts, slot_of_view = self.inputs[4:6]
         height, width = self.out.shape[2:]
         return GpuSplatter(
@@ -48,6 +48,7 @@ class Loop:
             channels=self.channels,
             capacity=self.capacity,
             device=self.out.device,
+            workspace=workspace,
         )
 
     def expected(self, capacity: int) -> Tensor:
@@ -298,6 +299,28 @@ def test_sanitizer(tool: str) -> None:
         text=True,
     )
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
+
+
+@pytest.mark.parametrize("place", ONE_ORDER)
+def test_batches_of_all_sizes_share_a_workspace(place: str) -> None:
+    device = device_of(place)
+    with at(place):
+        large, small = (
+            loop_of(scattered(B=1, V=views, N=200, width=width, height=40), device)
+            for views, width in ((3, 64), (1, 32))
+        )
+        most = large.inputs[0].shape[1]
+        workspace = Workspace(3, most, device=device)
+        splatters = [loop.splatter(workspace) for loop in (large, small)]
+        for loop, splatter in [*zip((large, small), splatters, strict=True)] * 2:
+            loop.out.fill_(torch.nan)
+            splatter.render(*loop.inputs, loop.out)
+            assert_like_the_cpu(loop, splatter)
+        for wrong in (Workspace(2, most, device=device), Workspace(3, most + 1, device=device)):
+            with pytest.raises(ValueError, match="a workspace for"):
+                large.splatter(wrong)
+        with pytest.raises(ValueError, match="99 pairs"):
+            large.splatter(Workspace(3, most, capacity=99, device=device))
 
 
 def test_what_does_not_fit() -> None:

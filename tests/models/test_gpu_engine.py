@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from cuda_kernels.gpu_splatter import GpuSplatter, Workspace
 from models.engine import Avatar, Engine, Picture, RenderRequest, load_engine
 from models.errors import CapacityError, PortraitError, SetupError
 from models.gpu_engine import GpuEngine
 from models.gpu_setup import gpu_problem
 from models.picture import load_picture
 from models.viewpoint import Viewpoint
+from tests.cuda_kernels.emulation import emulated
 
 cpu_engine = pytest.importorskip("models.cpu_engine")
 DEMO = Path(__file__).parents[2] / "models" / "assets" / "demo_portrait.png"
@@ -212,6 +214,40 @@ def test_a_ply_holds_every_disc(engine: GpuEngine, avatar: Avatar, tmp_path: Pat
 def test_no_room_is_left_out(engine: GpuEngine, avatar: Avatar) -> None:
     engine.render(asked(avatar, refine=False))
     assert engine.left_out() == 0
+
+
+def test_the_gpus_kernels_make_the_same_frames(
+    reference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine launches them as on a GPU, by emulation: nothing but graphs is missing."""
+
+    def frames() -> list[Picture]:
+        engine = GpuEngine(64, slots=2, batches=(1, 2), device="cpu", dtype=torch.float32)
+        engine._finder = reference._finder
+        avatar = engine.build_avatar(load_picture(DEMO))
+        requests = [
+            *(RenderRequest(avatar, view) for view in VIEWS[:2]),
+            RenderRequest(avatar, VIEWS[2], refine=False),
+            RenderRequest(avatar, VIEWS[3], coarse=True),
+        ]
+        pictures = [picture.copy() for picture in engine.render(requests)]
+        avatar.close()
+        engine.close()
+        return pictures
+
+    def splatter(views: int, slots: int, most: int, size: int, *rest: Any) -> GpuSplatter:
+        device, workspace = rest
+        return GpuSplatter(views, slots, most, size, size, device=device, workspace=workspace)
+
+    plain = frames()
+    monkeypatch.setattr("models.gpu_rasteriser.batch_splatter", splatter)
+    monkeypatch.setattr(
+        "models.gpu_engine.shared_workspace",
+        lambda views, slots: Workspace(views, slots.most, device="cpu"),
+    )
+    with emulated("shuffled"):
+        for ours, theirs in zip(frames(), plain, strict=True):
+            assert psnr(ours, theirs) > 60
 
 
 def test_a_closed_engine_says_so(reference: Any) -> None:

@@ -1,6 +1,9 @@
 """What the GPU engine is built from, without a GPU."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from models.gpu_frames import FramePool, HostFrames
 from models.gpu_lift import PortraitBlock, PortraitStaging
 from models.gpu_slots import AvatarSlots
 from models.gpu_views import NUMBERS, Staging, ViewBlock, slot_view
-from models.graphs import PlainQueue, milliseconds
+from models.graphs import CudaQueue, PlainQueue, milliseconds
 from models.viewpoint import Viewpoint
 
 RAW, REFINED, COARSE = Quality.RAW, Quality.REFINED, Quality.COARSE
@@ -119,6 +122,7 @@ def test_a_batch_arrives_as_it_was_written() -> None:
         np.testing.assert_array_equal(views.world_to_camera[row], view.world_to_camera)
         np.testing.assert_array_equal(views.K[row], view.K)
         np.testing.assert_array_equal(views.portrait_from_camera[row], view.portrait_from_camera)
+        assert views.distances[row] == view.world_to_camera[2, 3]
     assert all(t.is_contiguous() for t in (views.K, views.world_to_camera, views.slots))
     # The view that is not there has a camera, of no matter whom, but none that divides by zero.
     assert torch.isfinite(views.block[:-batch]).all() and (views.K[:, 0, 0] > 0).all()
@@ -156,6 +160,27 @@ def test_memory_of_frames_is_used_again_when_nobody_looks_at_it() -> None:
     assert pool.take() is frames
     pool.give(other)
     assert pool.take() is other and pool.made == 2
+
+
+def test_what_cannot_be_captured_is_said_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a capture that has failed raises an error of its own, which tells nothing."""
+
+    @contextmanager
+    def graph(*ignored: Any, **options: Any) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise RuntimeError("the capture was invalidated")
+
+    def work() -> None:
+        raise RuntimeError("it waits for the device")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    queue = object.__new__(CudaQueue)
+    queue._pool = queue._stream = None
+    with pytest.raises(RuntimeError, match="work cannot be captured: it waits for the device"):
+        queue._captured(work)
 
 
 def test_work_is_timed() -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.camera import viewpoint_camera
+from models.camera import Camera, viewpoint_camera
 from models.lifter import pixel_grid
+from models.refiner import refiner_input
 from models.reprojection import PortraitSurface, portrait_detail, readable
 from models.viewpoint import Viewpoint
 
@@ -49,6 +50,14 @@ def surface_of_plane(size: int = 256) -> PortraitSurface:
     return PortraitSurface(picture[None], torch.full((1, 1, size, size), DISTANCE), forward)
 
 
+def detail_of(surface: PortraitSurface, splatted: Tensor, camera: Camera) -> Tensor:
+    """Of one view. [6, H, W] -> [4, H, W]"""
+    move = surface.camera_from_head @ torch.linalg.inv(camera.world_to_camera)
+    return portrait_detail(
+        splatted[None, None], camera.K[None, None], move[None, None], surface.picture, surface.depth
+    )[0, 0]
+
+
 @pytest.mark.parametrize(
     "viewpoint",
     [
@@ -61,7 +70,7 @@ def surface_of_plane(size: int = 256) -> PortraitSurface:
 def test_a_plane_is_read_where_the_view_sees_it(viewpoint: Viewpoint) -> None:
     splatted, x, y = plane_seen(viewpoint)
     camera = viewpoint_camera(viewpoint, DISTANCE, SIZE)
-    detail = surface_of_plane().detail(splatted, camera.K, camera.world_to_camera)[0]
+    detail = detail_of(surface_of_plane(), splatted, camera)
     inside = (torch.maximum(x.abs(), y.abs()) / DISTANCE) < math.tan(math.radians(11.5))
     assert inside.float().mean() > 0.3
     assert (detail[3][inside] > 0.999).all()
@@ -74,7 +83,7 @@ def test_it_is_the_difference_from_what_was_splatted() -> None:
     splatted[:3], splatted[5] = 0.25, 0.5
     splatted[4] *= 0.5
     camera = viewpoint_camera(Viewpoint(yaw=10), DISTANCE, SIZE)
-    detail = surface_of_plane().detail(splatted, camera.K, camera.world_to_camera)[0]
+    detail = detail_of(surface_of_plane(), splatted, camera)
     middle = slice(20, 44)
     wanted = 0.5 * (0.5 * wave(x, y) - 0.25)  # premultiplied, times half a certainty
     torch.testing.assert_close(
@@ -89,7 +98,7 @@ def test_what_is_behind_or_before_the_portraits_surface_is_not_read() -> None:
     for offset, sure in ((0.005, 1.0), (0.015, 0.5), (0.03, 0.0), (-0.03, 0.0)):
         moved = splatted.clone()
         moved[4] += offset
-        detail = surface.detail(moved, camera.K, camera.world_to_camera)[0]
+        detail = detail_of(surface, moved, camera)
         torch.testing.assert_close(detail[3, 20:44, 20:44], torch.full((24, 24), sure))
         if not sure:
             assert detail[:3].abs().max() == 0
@@ -101,7 +110,7 @@ def test_nothing_is_read_off_the_mask_or_where_nothing_was_splatted() -> None:
     surface = surface_of_plane()
     surface.picture[:, :, :, 128:] = 0
     splatted[:, :8] = 0
-    detail = surface.detail(splatted, camera.K, camera.world_to_camera)[0]
+    detail = detail_of(surface, splatted, camera)
     assert detail[:, :8].abs().max() == 0
     assert detail[3, 8:, 33:].abs().max() == 0
     assert (detail[3, 8:, :31] > 0.999).all()
@@ -127,8 +136,8 @@ def test_views_of_a_batch_are_as_each_alone() -> None:
         torch.cat([s.depth for s in surfaces]),
     ).flatten(0, 1)
     for index, camera in enumerate(cameras):
-        alone = surfaces[index // 2].detail(splats[index], camera.K, camera.world_to_camera)
-        torch.testing.assert_close(together[index], alone[0], atol=1e-5, rtol=1e-5)
+        alone = detail_of(surfaces[index // 2], splats[index], camera)
+        torch.testing.assert_close(together[index], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_coarser_depth_does() -> None:
@@ -138,8 +147,24 @@ def test_coarser_depth_does() -> None:
     coarse = PortraitSurface(
         surface.picture, torch.full((1, 1, 128, 128), DISTANCE), surface.camera_from_head
     )
-    details = [s.detail(splatted, camera.K, camera.world_to_camera) for s in (surface, coarse)]
+    details = [detail_of(s, splatted, camera) for s in (surface, coarse)]
     torch.testing.assert_close(details[0][..., 8:-8, 8:-8], details[1][..., 8:-8, 8:-8])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_view_of_the_engine_is_what_training_sees(dtype: torch.dtype) -> None:
+    splatted, _, _ = plane_seen(Viewpoint(yaw=15))
+    splatted[:5] *= 0.8
+    splatted[5] = 0.8
+    camera = viewpoint_camera(Viewpoint(yaw=15), DISTANCE, SIZE)
+    surface = surface_of_plane()
+    detail = detail_of(surface, splatted, camera)
+    wanted = refiner_input(splatted, camera.world_to_camera[2, 3], detail)
+    out = torch.full((1, 10, SIZE, SIZE), torch.nan, dtype=dtype)
+    found = surface.refiner_input(splatted, camera.K, camera.world_to_camera, out, 1)
+    assert found is out
+    tolerance = 1e-4 if dtype is torch.float32 else 5e-3
+    torch.testing.assert_close(found[0].float(), wanted, atol=tolerance, rtol=tolerance)
 
 
 def test_steps_of_the_portraits_depth_are_left_out() -> None:

@@ -61,6 +61,7 @@ class BarEngine:
         self.seconds = seconds
         self.batch = batch
         self.failures = 0
+        self.lost = 0
         self.avatars: weakref.WeakSet[BarAvatar] = weakref.WeakSet()
         self.rendered: list[RenderRequest] = []
         self.batches: list[int] = []
@@ -101,6 +102,9 @@ class BarEngine:
 
     def stage_times(self) -> dict[str, float]:
         return {"rasterise": 1.0, "refine": self.seconds * 1e3, "i420": 0.1}
+
+    def left_out(self) -> int:
+        return self.lost
 
     def close(self) -> None:
         pass

@@ -62,12 +62,15 @@ class Client:
     Args:
         http: speaks to the server.
         path: where the offer is posted.
+        connection: an unused one; without ICE servers if not given.
     """
 
-    def __init__(self, http: httpx.AsyncClient, path: str) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, path: str, connection: RTCPeerConnection | None = None
+    ) -> None:
         self.http = http
         self.path = path
-        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.connection = connection or RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.control = self.connection.createDataChannel("control")
         self.control.on("message", self._received)
         self.messages: list[dict[str, Any]] = []
@@ -134,10 +137,17 @@ class Receiver(Client):
         http: speaks to the server.
         call: which call to join.
         codec: the only codec to offer, such as "video/VP8"; all if not given.
+        connection: an unused one; without ICE servers if not given.
     """
 
-    def __init__(self, http: httpx.AsyncClient, call: str, codec: str | None = None) -> None:
-        super().__init__(http, f"/whep/{call}")
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        call: str,
+        codec: str | None = None,
+        connection: RTCPeerConnection | None = None,
+    ) -> None:
+        super().__init__(http, f"/whep/{call}", connection)
         self.viewpoint: RTCDataChannel = self.connection.createDataChannel(
             "viewpoint", ordered=False, maxRetransmits=0
         )

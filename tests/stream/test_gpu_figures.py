@@ -126,17 +126,21 @@ def test_doctor_shows_the_load(
 ) -> None:
     nvml = install(monkeypatch, Device(), Device(name="NVIDIA L4"))
     nvml.devices[1].lost = pynvml.NVML_ERROR_GPU_IS_LOST
-    found, lost = doctor.graphics()
+    monkeypatch.setattr("models.gpu_setup.gpu_problem", lambda: "cupy is not installed")
+    found, lost, engine = doctor.graphics()
     assert (found.name, found.state, lost.state) == ("GPU 0", State.OK, State.NOTE)
     assert found.text.startswith(
         "NVIDIA H200, driver 580.95.05, 62 % busy, 11.0 of 140.0 GB used, 54 °C, 310 of 700 W"
     )
     assert found.facts["memory_total"] == 140 * GIGA and found.facts["temperature"] == 54
     assert lost.text == "not available: GPU 1: GPU is lost"
+    assert engine.text == "the processor does the work: cupy is not installed"
+    monkeypatch.setattr("models.gpu_setup.gpu_problem", lambda: None)
+    assert doctor.graphics()[-1].state is State.OK
     assert nvml.opened == 0
     assert cli.main(["doctor", "--json"]) == 0
     machine = json.loads(capsys.readouterr().out)["machine"]
-    assert [finding["name"] for finding in machine][-2:] == ["GPU 0", "GPU"]
+    assert [finding["name"] for finding in machine][-3:] == ["GPU 0", "GPU", "GPU engine"]
 
 
 def test_doctor_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:

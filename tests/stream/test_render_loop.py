@@ -69,6 +69,26 @@ def test_a_view_is_rendered_at_rest_and_at_a_new_viewpoint() -> None:
         assert len(screen.shown) == count
 
 
+def test_what_pictures_have_no_room_for_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    engine, metrics = BarEngine(), Metrics()
+    screen = Screen(engine)
+    loop = RenderLoop(engine, Settings(), metrics)  # type: ignore[arg-type]
+    loop.start()
+    try:
+        loop.add(screen.view)
+        wait(lambda: screen.shown)
+        assert "visavis_gaussians_left_out_total 0.0" in metrics.text().decode()
+        for engine.lost in (70, 100):
+            seen = len(screen.shown)
+            wait(lambda seen=seen: len(screen.shown) > seen + 1)
+    finally:
+        loop.stop()
+    assert "visavis_gaussians_left_out_total 100.0" in metrics.text().decode()
+    assert [record.message for record in caplog.records] == [
+        "Avatars need more room than there is; their backs are not drawn."
+    ]
+
+
 def test_views_that_fall_due_together_are_rendered_together() -> None:
     engine = BarEngine()
     screens = [Screen(engine) for _ in range(5)]

@@ -7,8 +7,8 @@ import re
 import httpx
 import pytest
 
+from stream.ice_servers import IceServer
 from stream.patches import host_addresses
-from stream.settings import IceServer
 from tests.stream.conftest import Running, Start
 from tests.stream.peers import SDP
 
