@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -67,6 +68,10 @@ def run(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> int:
         print(f"{name}: {error.reason}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output (head, less) has seen enough; nothing more can be flushed to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
     except asyncio.CancelledError:
         return TERMINATED

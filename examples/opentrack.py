@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import math
 import signal
 import struct
 import sys
@@ -40,6 +39,10 @@ ESCAPE = 27
 TITLE = "Visavis"
 
 
+FARTHEST = 1e6
+"""Centimetres or degrees that no head comes to; what is not finite is beyond it too."""
+
+
 @dataclass(frozen=True)
 class Pose:
     """A head as OpenTrack tells it: centimetres (x right, y up, z away from the screen) from where
@@ -58,7 +61,7 @@ class Pose:
         if len(packet) != PACKET.size:
             return None
         values = PACKET.unpack(packet)
-        return cls(*values) if all(map(math.isfinite, values)) else None
+        return cls(*values) if all(abs(value) < FARTHEST for value in values) else None
 
 
 @dataclass(frozen=True)

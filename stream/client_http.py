@@ -177,12 +177,14 @@ def read_address(url: str, call: str | None) -> tuple[Address, str]:
     Raises:
         JoinError: the address is none, or no call is named.
     """
-    parts = urlsplit(url)
+    if "@" in url.partition("://")[2].partition("/")[0]:  # not shown: it may hold a password
+        raise JoinError("The server's address holds no user and password.", "bad_address")
     try:
+        parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
     except ValueError:
-        usable = None  # no such port
-    if not usable or any(c.isspace() for c in url):
+        usable = None  # no such host or port
+    if not usable or not url.isprintable() or any(c.isspace() for c in url):
         raise JoinError(
             f"{url!r} is no address of a server. Write one such as http://127.0.0.1:8080.",
             "bad_address",
@@ -196,7 +198,7 @@ def read_address(url: str, call: str | None) -> tuple[Address, str]:
         raise JoinError(
             "No call is named. Give its name, or the link that the caller sent.", "bad_address"
         )
-    if "/" in call:
+    if "/" in call or not call.isprintable():
         raise JoinError(f"{call!r} is no name of a call. It stands behind /c/.", "bad_address")
     return Address(f"{parts.scheme}://{parts.netloc}{root.rstrip('/')}"), call
 

@@ -103,9 +103,7 @@ class EffortPolicy:
 
     def _tried(self, now: float, seconds: float) -> None:
         self._trying = False
-        # Twice as many frames wait for each other twice as long.
-        limit = COMFORT * self._budget / (SLOWNESS if self._level is Effort.SLOW else 1.0)
-        if seconds <= limit:
+        if seconds <= COMFORT * self._budget:
             # A trial that goes well soon after giving up says the load comes and goes: only a
             # longer quiet time earns short pauses again.
             if now - self._settled > 2 * self._trial_pause:

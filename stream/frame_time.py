@@ -77,13 +77,17 @@ class FrameTime:
         self._raw_pictures = fading * self._raw_pictures + raw_pictures
         self._measured = now
 
-    def seconds(self, refined: bool) -> float | None:
+    def seconds(self, refined: bool, now: float | None = None) -> float | None:
         """Of the engine for one picture; None while too little has been rendered to tell.
 
         Args:
             refined: with the diffusion step, or without.
+            now: seconds; what was measured before a long idle time no longer counts then.
         """
-        if self._busy < ENOUGH_SECONDS or self._raw_pictures < ENOUGH_PICTURES:
+        busy = self._busy
+        if now is not None and not self._rendering:
+            busy *= math.exp((self._measured - now) / MEMORY)
+        if busy < ENOUGH_SECONDS or self._raw_pictures < ENOUGH_PICTURES:
             return None
         raw = self._busy / self._raw_pictures
         return raw / (1 - self._share) if refined else raw

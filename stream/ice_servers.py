@@ -54,6 +54,10 @@ class IceServer:
             raise ValueError("An ICE server's address holds no @: write turn:HOST,USER,PASSWORD.")
         if any(character in self.url for character in '<>",; \r\n'):
             raise ValueError(f"The ICE server {self.url!r} holds a character no address has.")
+        # They go into a header; an international name is written in its xn-- form. Not shown here.
+        told = (self.username or "") + (self.credential or "")
+        if not self.url.isascii() or not told.isprintable() or max(told, default="") > "\xff":
+            raise ValueError("An ICE server's address is ASCII, its user and password Latin-1.")
         match = URL.fullmatch(self.url)
         if match is None or not 1 <= int(match["port"] or 1) <= 65535:
             raise ValueError(
@@ -129,6 +133,8 @@ def check(servers: Sequence[IceServer], policy: str, secret: str | None, lifetim
         )
     if secret is not None and not secret.strip():
         raise ValueError("The TURN secret is empty.")
+    if secret is not None and not secret.isprintable():
+        raise ValueError("The TURN secret holds characters that are no text.")
     if secret is None:
         for server in servers:
             if server.shares_secret:

@@ -155,7 +155,7 @@ class RenderLoop:
         """Seconds of the engine that one picture takes lately, refined or raw; None if too few were
         rendered to tell."""
         with self._changed:
-            return self._frame_time.seconds(refined)
+            return self._frame_time.seconds(refined, time.monotonic())
 
     def add(self, view: View) -> None:
         """Begin to render for a receiver."""

@@ -105,6 +105,11 @@ class People:
     def views_per_person(self) -> int:
         return int(next(iter(self._shards.values()))[0].shape[1])
 
+    @property
+    def picture_size(self) -> int:
+        """Edge of the stored pictures, pixels."""
+        return int(next(iter(self._shards.values()))[0].shape[2])
+
     def views(self, people: np.ndarray, views: np.ndarray, size: int = 256) -> Views:
         """Read views `views` [B, V] of people `people` [B], at `size` pixels: theirs or a divisor.
 

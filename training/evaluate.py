@@ -28,6 +28,7 @@ from training.identity import FaceEmbedder, identity
 from training.measures import Scores, score, summary, view_names
 from training.numbers import number
 from training.predictions import (
+    LIFTED,
     Networks,
     Predict,
     input_repeated,
@@ -64,6 +65,13 @@ class HeldOut:
         self._people = {
             prefix: People(folder) for prefix, folder in zip(prefixes, folders, strict=False)
         }
+
+        for folder, people in zip(folders, self._people.values(), strict=True):
+            if people.views_per_person < 2 or people.picture_size < LIFTED:
+                raise CorpusError(
+                    f"{folder} cannot be measured on: it takes an input and another view of each "
+                    f"person, {LIFTED} pixels wide or more."
+                )
 
     def __bool__(self) -> bool:
         return bool(self._people)

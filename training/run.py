@@ -12,6 +12,7 @@ import importlib.util
 import json
 import math
 import os
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,10 +25,21 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import SetupError
-from training.dataset import People
+from training.dataset import CorpusError, People
 from training.numbers import number, whole
 
 CPU = torch.device("cpu")
+
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+)
+"""What torch raises for files that hold something else."""
 
 UNIMPORTANT = ("minutes", "every")
 """Options that have no influence on the weights, and are not stored with them."""
@@ -248,10 +260,16 @@ def train(
     step, seconds = 0, 0.0
     checkpoint = chosen.out / f"{name}.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=CPU)
-        for part, holder in parts.items():
-            holder.load_state_dict(state[part])
-        step, seconds = state["step"], state["seconds"]
+        try:
+            state = torch.load(checkpoint, weights_only=True, map_location=CPU)
+            for part, holder in parts.items():
+                holder.load_state_dict(state[part])
+            step, seconds = state["step"], state["seconds"]
+        except UNREADABLE as error:
+            raise CorpusError(
+                f"{checkpoint} is not a checkpoint of this version's {name}. Choose another --out, "
+                "or take it away."
+            ) from error
         if chosen.start:
             print(f"{checkpoint} goes on; --start is not used.", file=sys.stderr, flush=True)
     chosen.out.mkdir(parents=True, exist_ok=True)

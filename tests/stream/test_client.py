@@ -263,14 +263,19 @@ async def test_a_server_without_tls_is_not_reached_by_https(start: Start) -> Non
 
 
 @pytest.mark.parametrize(
-    "address", ["localhost:8080", "ftp://x/y", "http://", "http://x:99999", "http://a b", ""]
+    "address",
+    [
+        *("localhost:8080", "ftp://x/y", "http://", "http://x:99999", "http://a b", ""),
+        *("http://[::1", "http://[abc]:80", "http://a\x7fb", "http://me:secret@x"),
+    ],
 )
 async def test_what_is_no_address(address: str) -> None:
-    assert (await refusal(address, "demo")).code == "bad_address"
+    error = await refusal(address, "demo")
+    assert error.code == "bad_address" and "secret" not in error.reason
 
 
 async def test_a_call_has_to_be_named() -> None:
-    for name in (None, "", "../metrics"):
+    for name in (None, "", "../metrics", "\udcff"):
         assert (await refusal("http://127.0.0.1:1", name)).code == "bad_address"
 
 

@@ -77,18 +77,32 @@ def test_a_trial_that_holds_others_up_does_not_count_against_them() -> None:
     assert policy.level is Effort.RAW
 
 
-def test_the_full_rate_is_taken_up_only_with_room_for_twice_as_many_frames() -> None:
+def test_the_full_rate_is_taken_up_by_a_machine_that_just_keeps_the_budget() -> None:
     policy = EffortPolicy(BUDGET)
     now = late(policy, late(policy, 10.0))
     assert policy.level is Effort.SLOW and policy.level.slowness == 2
     now += 1.5
     assert policy.decide(now) is Effort.RAW
-    policy.measured(now, 0.03, Effort.RAW)
+    policy.measured(now, LATE, Effort.RAW)
     assert policy.level is Effort.SLOW
     now += 3
     assert policy.decide(now) is Effort.RAW
-    policy.measured(now, IN_TIME, Effort.RAW)
+    policy.measured(now, 0.035, Effort.RAW)
     assert policy.level is Effort.RAW and policy.level.slowness == 1
+
+
+def test_a_full_rate_that_is_too_much_after_all_is_tried_less_and_less() -> None:
+    policy = EffortPolicy(BUDGET)
+    now = late(policy, late(policy, 10.0))
+    climbed = []
+    while now < 200:
+        if policy.decide(now) is Effort.RAW:
+            policy.measured(now, 0.035, Effort.RAW)  # alone it is in time, at the full rate not
+            climbed.append(now)
+            now = late(policy, now + 0.1)
+        now += 0.05
+    pauses = [later - earlier for earlier, later in zip(climbed, climbed[1:], strict=False)]
+    assert pauses[-1] > 4 * pauses[0] and len(climbed) < 20
 
 
 def test_who_wants_raw_frames_is_never_tried_with_refined_ones() -> None:

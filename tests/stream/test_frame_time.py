@@ -106,3 +106,15 @@ def test_an_engine_that_fails_leaves_the_average_alone() -> None:
         now = render(time, now, 0.05, pictures=0)
     now = render(time, now, 0.02)
     assert time.seconds(True) == pytest.approx(0.02)
+
+
+def test_a_long_idle_time_makes_what_was_measured_count_no_more() -> None:
+    time, now = FrameTime(), 0.0
+    while now < 6:
+        render(time, now, 0.06)
+        now += 0.06
+    assert time.seconds(False, now) is not None
+    assert time.seconds(False, now + 2) == pytest.approx(time.seconds(False))
+    assert time.seconds(False, now + 3600) is None
+    time.begin(now)
+    assert time.seconds(False, now + 3600) is not None, "a thread has been busy all the time"

@@ -67,6 +67,17 @@ def test_what_is_no_address_is_refused_in_one_line(url: str) -> None:
     assert "\n" not in str(wrong.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "user", "password"),
+    [("turn:h", "u", "p\u20ac"), ("turn:h", "u", "p\nX: 1"), ("turn:\u4f8b.jp", "u", "p")],
+)
+def test_what_no_header_can_hold_is_refused_unseen(url: str, user: str, password: str) -> None:
+    with pytest.raises(ValueError, match="ASCII") as refused:
+        IceServer(url, user, password)
+    assert "u20ac" not in str(refused.value) and "X: 1" not in str(refused.value)
+    assert IceServer("turn:h", "m\u00fcller", "p").credential == "p"
+
+
 def test_a_password_before_an_at_sign_is_not_shown() -> None:
     with pytest.raises(ValueError) as wrong:
         IceServer("turn:me:word@turn.example.org")

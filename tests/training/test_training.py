@@ -102,6 +102,25 @@ def test_a_start_that_a_checkpoint_overrules_is_said(
     assert capsys.readouterr().err == f"{checkpoint} goes on; --start is not used.\n"
 
 
+@pytest.mark.parametrize("broken", ["other", "text"])
+def test_a_checkpoint_of_something_else_is_said_in_one_line(
+    balls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    train(balls, tmp_path, 1)
+    checkpoint = tmp_path / "lifter.pt"
+    if broken == "text":
+        checkpoint.write_text("x")
+    else:
+        state = torch.load(checkpoint, weights_only=True)
+        state["network"]["stem.weight"] = state["network"]["stem.weight"][:, :5]
+        torch.save(state, checkpoint)
+    arguments = f"--people {balls} --out {tmp_path} --steps 2 --batch 2 --threads 1"
+    capsys.readouterr()
+    assert main(["lifter", *arguments.split()]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "not a checkpoint of this version's lifter" in said
+
+
 def test_unfinished_shards_are_left_alone(balls: Path) -> None:
     assert len(People(balls)) == 2
 
