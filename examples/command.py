@@ -82,7 +82,8 @@ async def _terminable(work: Coroutine[Any, Any, None]) -> None:
     """A termination unwinds the stack, so that no half-written file stays."""
     task = asyncio.current_task()
     assert task is not None
-    # Windows has no such handlers, and only the main thread may install them.
+    # Without the handler a termination only ends the process at once. Windows has no such handlers
+    # (NotImplementedError), and only the main thread may install them (RuntimeError).
     with contextlib.suppress(NotImplementedError, RuntimeError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     await work

@@ -291,7 +291,9 @@ async def _main(arguments: Sequence[str] | None) -> None:
     def listening(_: int) -> None:
         # Not before: until then Ctrl-C has to break off the joining.
         for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # of Windows
+            # What asyncio raises on Windows, which has no such handlers: there Ctrl-C ends the
+            # program by KeyboardInterrupt.
+            with contextlib.suppress(NotImplementedError):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
     await steer(options, stop, listening)

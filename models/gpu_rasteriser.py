@@ -5,8 +5,6 @@ On the GPU in one go; on the CPU, where only tests and checks of the rest ask fo
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -17,26 +15,6 @@ from models.gpu_views import ViewBlock
 
 PICTURE = COLORS + 2
 """Channels of a splat: colours, uncertainty, depth times alpha, alpha."""
-
-
-class BatchSplatter(Protocol):
-    """`cuda_kernels.gpu_splatter.GpuSplatter`, or `PlainSplatter`."""
-
-    def render(
-        self,
-        means: Tensor,
-        axes: Tensor,
-        opacities: Tensor,
-        colors: Tensor,
-        counts: Tensor,
-        slot_of_view: Tensor,
-        world_to_camera: Tensor,
-        K: Tensor,
-        out: Tensor,
-    ) -> Tensor: ...
-
-    @property
-    def left_out(self) -> Tensor: ...
 
 
 class PlainSplatter:
@@ -71,6 +49,9 @@ class PlainSplatter:
             )
             self.left_out[view] = self._splatter.left_out
         return out
+
+
+BatchSplatter = GpuSplatter | PlainSplatter
 
 
 def batch_splatter(

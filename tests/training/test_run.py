@@ -82,6 +82,8 @@ def test_states_leave_the_device_they_were_on() -> None:
     assert isinstance(weights, OrderedDict)
     assert on_cpu(weights)._metadata == weights._metadata  # type: ignore[attr-defined]
     nested = {"a": [torch.ones(1, device="meta")]}
+    # torch's own error for copying from a device without memory: proof that `on_cpu` reaches the
+    # tensors in nested lists, where no other device is at hand.
     with pytest.raises(NotImplementedError, match="meta"):
         on_cpu(nested)
 
