@@ -18,9 +18,11 @@ const HOLD_MS = 260; // a key pressed for longer keeps moving
  * @param motion ViewpointMotion
  * @param side function returning the picture's side in CSS pixels
  * @param touched called after every movement of the user
+ * @param heeds function telling whether the keys are for this stage now
+ * @param signal AbortSignal that ends listening to keys
  * @returns a function that turns back to the front, as the gestures for it do
  */
-export function listenToGestures(stage, motion, side, touched) {
+export function listenToGestures(stage, motion, side, { touched = () => {}, heeds = () => true, signal } = {}) {
   const fingers = new Map(); // pointerId -> {x, y}
   let speed = null; // {vx, vy, at}: of the last drag, in picture sides per second
   let tap = null; // {x, y, at}: last touch that did not travel
@@ -108,9 +110,9 @@ export function listenToGestures(stage, motion, side, touched) {
 
   // Keys are told apart by `code`, their place: with Shift up in between, "+" goes down and "=" comes up.
   const timers = new Map();
-  addEventListener("keydown", (event) => {
+  const down = (event) => {
     if (event.key === "Meta") return releaseAll(); // macOS keeps the keyups of what is held together with it
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !heeds()) return;
     const move = KEYS[event.key];
     if (move) {
       event.preventDefault();
@@ -128,7 +130,8 @@ export function listenToGestures(stage, motion, side, touched) {
       return;
     }
     touched();
-  });
+  };
+  addEventListener("keydown", down, { signal });
 
   const nameOf = ({ code, key }) => code || key; // on-screen keyboards know no places
   const release = (name) => {
@@ -141,8 +144,8 @@ export function listenToGestures(stage, motion, side, touched) {
     releaseAll();
     motion.reset(performance.now());
   };
-  addEventListener("keyup", (event) => release(nameOf(event)));
+  addEventListener("keyup", (event) => release(nameOf(event)), { signal });
   // The keyup of a key held while the window loses focus never comes.
-  addEventListener("blur", releaseAll);
+  addEventListener("blur", releaseAll, { signal });
   return reset;
 }

@@ -1,10 +1,9 @@
 // One WebRTC connection, signalled over WHIP (RFC 9725) or WHEP: POST the offer, PATCH late candidates, DELETE to hang up.
 
+import { BEAT_MS, Heartbeat } from "./heartbeat.js";
 import { NO_RELAY } from "./words.js";
 
 const BATCH_MS = 40; // candidates that are found together travel in one PATCH
-const PING_MS = 2000;
-const SILENCE_MS = 7000; // longer than three pings: the peer is gone (ICE alone needs up to 30 s to notice)
 
 /** The server refused, or did not answer (status 0). `detail` is a sentence for the user. */
 export class SignallingError extends Error {
@@ -85,19 +84,23 @@ export class Session extends EventTarget {
   #resource = null;
   #found = []; // candidates not sent yet
   #closed = false;
-  #life = new AbortController();
   #timers = [];
-  #heard = 0;
+  #heartbeat = null;
   #relayOnly = false;
   #relayed = false; // a relay gave this browser an address
 
-  /** @param prepare called with the RTCPeerConnection before the offer: add tracks and channels there. */
-  constructor(endpoint, prepare) {
+  /**
+   * @param prepare called with the RTCPeerConnection before the offer: add tracks and channels there
+   * @param keep whether the server is to keep what it has when the connection breaks: a caller comes back to it
+   */
+  constructor(endpoint, prepare, { keep = false } = {}) {
     super();
     this.endpoint = endpoint;
+    this.keep = keep;
     this.call = null;
+    this.room = null;
     this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-    this.control = this.pc.createDataChannel("control");
+    this.control = this.pc.createDataChannel("control", { protocol: "frames" });
     this.control.addEventListener("open", () => this.#onOpen());
     this.control.addEventListener("close", () => this.#lose());
     this.control.addEventListener("message", (event) => this.#onMessage(event.data));
@@ -109,6 +112,11 @@ export class Session extends EventTarget {
 
   get closed() {
     return this.#closed;
+  }
+
+  /** The address that ends all of it, and the key in it that lets a caller come back; null before the answer. */
+  get resource() {
+    return this.#resource;
   }
 
   /** Offer and answer. Throws SignallingError; nothing is left open then. */
@@ -124,7 +132,8 @@ export class Session extends EventTarget {
       const answer = await response.text();
       this.#resource = new URL(response.headers.get("Location"), location.href);
       this.call = response.headers.get("Visavis-Call");
-      if (this.#closed) return this.#delete(); // hung up while the server was thinking
+      this.room = response.headers.get("Visavis-Room");
+      if (this.#closed) return this.keep || this.#delete(); // hung up while the server was thinking
       // The server names its STUN and TURN servers here: only now may candidates be gathered (RFC 9725 section 4.6).
       const iceServers = iceServersFrom(response.headers.get("Link"));
       this.#relayOnly = response.headers.get("Visavis-Ice-Policy") === "relay";
@@ -135,7 +144,7 @@ export class Session extends EventTarget {
       await pc.setRemoteDescription({ type: "answer", sdp: answer });
     } catch (error) {
       if (this.#closed) return; // hung up meanwhile: what failed does not matter
-      this.close();
+      this.close({ tell: !this.keep });
       throw error;
     }
   }
@@ -152,7 +161,6 @@ export class Session extends EventTarget {
     if (this.#closed) return;
     this.#closed = true;
     this.#timers.forEach(clearInterval);
-    this.#life.abort();
     if (tell) this.#delete();
     this.pc.close();
   }
@@ -166,7 +174,7 @@ export class Session extends EventTarget {
   #lose(reason = null) {
     if (this.#closed) return;
     this.dispatchEvent(new CustomEvent("lost", { detail: reason })); // before closing: the last picture can still be kept
-    this.close();
+    this.close({ tell: !this.keep });
   }
 
   #trickle(candidate) {
@@ -185,20 +193,30 @@ export class Session extends EventTarget {
   }
 
   #onOpen() {
-    this.#heard = performance.now();
-    const ping = () => {
-      if (document.visibilityState === "visible" && performance.now() - this.#heard > SILENCE_MS) return this.#lose();
-      this.send({ type: "ping", t: performance.now() });
-    };
+    this.#heartbeat = new Heartbeat(performance.now());
+    const ping = () => this.send({ type: "ping", t: performance.now() });
     ping();
-    this.#timers.push(setInterval(ping, PING_MS));
-    // In the background timers sleep: what was not heard then says nothing.
-    document.addEventListener("visibilitychange", () => (this.#heard = performance.now()), { signal: this.#life.signal });
+    this.#timers.push(
+      setInterval(async () => {
+        ping();
+        const bytes = await this.#bytesReceived();
+        if (!this.#closed && !this.#heartbeat.alive(bytes, performance.now())) this.#lose();
+      }, BEAT_MS),
+    );
     this.dispatchEvent(new CustomEvent("open"));
   }
 
+  async #bytesReceived() {
+    let bytes = null;
+    const reports = await this.pc.getStats().catch(() => new Map());
+    for (const report of reports.values()) {
+      if (report.type === "transport") bytes = (bytes ?? 0) + (report.bytesReceived ?? 0);
+    }
+    return bytes;
+  }
+
   #onMessage(text) {
-    this.#heard = performance.now();
+    this.#heartbeat?.heard(performance.now());
     let message;
     try {
       message = JSON.parse(text);

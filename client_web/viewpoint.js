@@ -26,9 +26,19 @@ export class ViewpointMotion {
   #reset = null;
   #last = null;
 
+  #home = START; // where reset leads back to
+
   constructor({ still = false } = {}) {
     this.still = still; // reduced motion: no easing, no glide
     this.view = { ...START };
+  }
+
+  /** Moves the place that one starts from and comes back to; the user's own steering stays on top of it. */
+  settle(yaw) {
+    if (yaw === this.#home.yaw) return;
+    this.#goal = clamped({ ...this.#goal, yaw: this.#goal.yaw + yaw - this.#home.yaw });
+    this.#home = { ...START, yaw };
+    if (this.still) this.view = { ...this.#goal };
   }
 
   get resting() {
@@ -78,7 +88,7 @@ export class ViewpointMotion {
   reset(now) {
     this.#stop();
     this.#held.clear();
-    if (this.still) this.#jump(START);
+    if (this.still) this.#jump(this.#home);
     else this.#reset = { from: { ...this.view }, since: now };
   }
 
@@ -104,7 +114,7 @@ export class ViewpointMotion {
   #turnBack(now) {
     const t = clamp((now - this.#reset.since) / RESET_MS, [0, 1]);
     const { from } = this.#reset;
-    const mix = (key) => from[key] + (START[key] - from[key]) * smooth(t);
+    const mix = (key) => from[key] + (this.#home[key] - from[key]) * smooth(t);
     this.#jump({ yaw: mix("yaw"), pitch: mix("pitch"), zoom: mix("zoom") });
     if (t === 1) this.#reset = null;
   }

@@ -48,6 +48,38 @@ export function otherCameraWords(error) {
   return `That camera ${reason[error?.name] ?? "did not start"}. The one before stays on.`;
 }
 
+const UNHEARD = {
+  NotAllowedError: "The microphone is blocked",
+  SecurityError: "The microphone is blocked",
+  NotFoundError: "No microphone was found",
+  OverconstrainedError: "That microphone is gone",
+  NotReadableError: "Another program holds the microphone",
+  AbortError: "The microphone does not answer",
+};
+
+/** Why there is a camera and no microphone, as a sentence. */
+export function microphoneWords(error) {
+  return `${UNHEARD[error?.name] ?? "The microphone did not start"}: you will be seen, but not heard.`;
+}
+
+/** What a receiver is told of the person watched; nothing while all is well. */
+export function presenceWords({ state, reason }) {
+  if (state === "held") return reason || "They are out of the picture. You see them as they were last.";
+  if (state === "away") return reason || "The connection to them was lost, and is waited for. You see them as they were last.";
+  return "";
+}
+
+/** What the caller is told of the own picture; nothing while the avatar follows. */
+export function ownPresenceWords({ state, reason }) {
+  return state === "held" ? `${reason} The others see you as you were last.`.trim() : "";
+}
+
+/** How many people one meets. */
+export function meeting(count) {
+  if (count === 0) return "Nobody is here yet.";
+  return count === 1 ? "1 person is here." : `${count} people are here.`;
+}
+
 /** A SignallingError as {title, detail}. */
 export function serverWords(error) {
   if (error?.status === 0) {
@@ -71,6 +103,11 @@ const SLOWED = {
   thermal_hardware: "heat",
   hardware_slowdown: "heat or power",
 };
+
+const SOUNDS = { none: "none", blocked: "waits for you to turn it on", off: "off", playing: "playing" };
+
+/** What became of the sound of a person. */
+export const soundWords = (state) => SOUNDS[state] ?? state;
 
 /** The load of one GPU in two or three lines; what the server does not tell is left out. `numbered`: with its number. */
 export function gpuWords({ gpu, utilisation, memory_used, memory_total, temperature, power, encoder, slowed }, numbered = false) {

@@ -21,11 +21,14 @@ from cuda_kernels.i420 import rgb_to_i420
 from cuda_kernels.splatter import Splatter
 from models.backdrop import backdrop
 from models.camera import viewpoint_camera
+from models.cpu_follower import CpuFollower
 from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
 from models.lifter import FAINT, MOST, Layers, to_gaussians
+from models.live_lift import LiveLifter
 from models.portrait import Portrait, PortraitFinder
+from models.portrait_reading import PortraitReading, Reading
 from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
 from models.reprojection import PortraitSurface, readable
 from models.viewpoint import Viewpoint
@@ -38,13 +41,13 @@ class CpuAvatar:
 
     id: str
     gaussians: Gaussians | None
-    portrait: Tensor | None  # the refiner's keys and values
-    surface: PortraitSurface | None
-    noise: Tensor | None  # [1, 4, S, S], the same in every frame
+    reading: PortraitReading | None
+    noise: Tensor | None  # [1, 4, S, S], the engine's, the same in every frame
     distance: float
+    enrolment: Portrait | None  # what following begins with; None for an avatar of a follower
 
     def close(self) -> None:
-        self.gaussians = self.portrait = self.surface = self.noise = None
+        self.gaussians = self.reading = self.noise = self.enrolment = None
 
 
 class CpuEngine:
@@ -59,36 +62,39 @@ class CpuEngine:
 
     def __init__(self, size: int = 256, threads: int | None = None) -> None:
         self.size = size
-        self._finder = PortraitFinder()
+        self.finder = PortraitFinder()
         self._lifter = load_lifter()
         self._refiner = load_refiner()
         self._backdrop = backdrop(size)
         self._times: dict[str, float] = {}
         self._left_out = 0
-        self._lifting, self._rasterising, self._refining = (threading.Lock() for _ in range(3))
+        self.lifting, self._rasterising, self._refining = (threading.Lock() for _ in range(3))
+        self._live_lifter: LiveLifter | None = None
         self._choose(threads)
+        generator = torch.Generator().manual_seed(0)
+        self.noise = torch.randn(1, 4, size, size, generator=generator).to(self._dtype)
         self._splatter, self._coarse_splatter = (
-            Splatter(MOST, edge, edge, threads=self._threads) for edge in (size, size // 2)
+            Splatter(MOST, edge, edge, threads=self.threads) for edge in (size, size // 2)
         )
 
     @property
     def name(self) -> str:
         kind = str(self._dtype).removeprefix("torch.")
-        return f"cpu, {kind}, {self._threads} + {self._threads} threads"
+        return f"cpu, {kind}, {self.threads} + {self.threads} threads"
 
     def check_frame(self, picture: Picture) -> FrameCheck:
-        return self._finder.check(picture)
+        return self.finder.check(picture)
 
     def build_avatar(self, picture: Picture) -> Avatar:
         with self._timed("portrait"):
-            portrait = self._finder.portrait(picture, strict=False)
-        with self._lifting, self._timed("lift"):
+            portrait = self.finder.portrait(picture, strict=False)
+        with self.lifting, self._timed("lift"):
             return self.lift(portrait)
 
     @torch.no_grad()
     def lift(self, portrait: Portrait) -> CpuAvatar:
         """Build the avatar of a portrait that has been cut out already."""
-        torch.set_num_threads(self._threads)
+        torch.set_num_threads(self.threads)
         image, mask = portrait.image[None], portrait.mask[None]
         image, mask = (x.to(memory_format=torch.channels_last) for x in (image, mask))
         dtype = self._dtype
@@ -104,16 +110,45 @@ class CpuEngine:
         ).moved(portrait.head_from_camera)
         source = torch.cat([portrait.image * portrait.mask, portrait.mask])[None]
         camera_from_head = torch.linalg.inv(portrait.head_from_camera)
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(1, 4, self.size, self.size, generator=generator)
+
+        def read() -> Reading:
+            detail = readable(source, lifted.depth)
+            return self.portrait_tokens(source), PortraitSurface(
+                detail, lifted.depth, camera_from_head
+            )
+
         return CpuAvatar(
             uuid.uuid4().hex,
             gaussians,
-            self._refiner.encode_portrait(source.to(dtype, memory_format=torch.channels_last)),
-            PortraitSurface(readable(source, lifted.depth), lifted.depth, camera_from_head),
-            noise.to(dtype),
+            PortraitReading(read),
+            self.noise,
             portrait.distance,
+            portrait,
         )
+
+    def follow(self, avatar: Avatar, smooth: bool = True, keep: bool = True) -> CpuFollower:
+        """See `models.engine.Engine`; for the others see `CpuFollower`."""
+        if not isinstance(avatar, CpuAvatar):
+            raise TypeError(f"{type(avatar).__name__} is not an avatar of this engine")
+        with self.lifting:  # half a second, and not in the first frame that is followed
+            self.live_lifter()
+        return CpuFollower(self, avatar, smooth, keep)
+
+    def live_lifter(self) -> LiveLifter:
+        """The lifter of followers, compiled for the first one, within `lifting`."""
+        if self._live_lifter is None:
+            self._live_lifter = LiveLifter(self._lifter, self._dtype)
+        return self._live_lifter
+
+    def portrait_tokens(self, source: Tensor) -> Tensor:
+        """What the refiner keeps of a portrait: colours times mask, mask. [1, 4, 256, 256]"""
+        return self._refiner.encode_portrait(
+            source.to(self._dtype, memory_format=torch.channels_last)
+        )
+
+    def note(self, **seconds: float) -> None:
+        """Keep for `stage_times` what stages took."""
+        self._times.update({stage: 1e3 * value for stage, value in seconds.items()})
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Picture]:
         return [self._render(request) for request in requests]
@@ -123,23 +158,27 @@ class CpuEngine:
         avatar = request.avatar
         if not isinstance(avatar, CpuAvatar):
             raise TypeError(f"{type(avatar).__name__} is not an avatar of this engine")
-        gaussians, portrait, noise = avatar.gaussians, avatar.portrait, avatar.noise
-        surface = avatar.surface
-        if gaussians is None or portrait is None or noise is None or surface is None:
+        gaussians, reading, noise = avatar.gaussians, avatar.reading, avatar.noise
+        if gaussians is None or reading is None or noise is None:
             raise ValueError(f"avatar {avatar.id} is closed")
         refined = request.refine and not request.coarse
+        read = None
+        if refined:
+            with self._refining:
+                torch.set_num_threads(self.threads)
+                read = reading()
         with self._rasterising, self._timed("rasterise"):
             raw = self.rasterise(
                 gaussians,
                 request.viewpoint,
                 avatar.distance,
-                surface if refined else None,
+                read[1] if read is not None else None,
                 coarse=request.coarse,
             )
-        if refined:
+        if read is not None:
             with self._refining, self._timed("refine"):
-                torch.set_num_threads(self._threads)
-                picture = self._refine(raw, noise, portrait)
+                torch.set_num_threads(self.threads)
+                picture = self._refine(raw, noise, read[0])
         else:
             picture = torch.cat([raw[:, :3], raw[:, 5:]], 1)
         with self._timed("i420"):
@@ -176,7 +215,7 @@ class CpuEngine:
         if surface is None:
             return raw[None].clone()  # the next picture goes into the same buffer
         out = torch.empty(1, RENDER, *raw.shape[1:], dtype=self._dtype)
-        return surface.refiner_input(raw, camera.K, camera.world_to_camera, out, self._threads)
+        return surface.refiner_input(raw, camera.K, camera.world_to_camera, out, self.threads)
 
     def _to_i420(self, picture: Tensor) -> Picture:
         """Compose [1, 4, S, S] on the backdrop and convert."""
@@ -228,7 +267,7 @@ class CpuEngine:
                 start = time.perf_counter()
                 step(*examples)
                 best[dtype, count] = min(best[dtype, count], time.perf_counter() - start)
-        self._dtype, self._threads = min(best, key=lambda way: best[way])
+        self._dtype, self.threads = min(best, key=lambda way: best[way])
         self._refine = steps[self._dtype][0]
         self._refiner.to(self._dtype)
         self._lifter.to(self._dtype)

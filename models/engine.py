@@ -18,7 +18,16 @@ from models.errors import SetupError
 from models.frame_check import FrameCheck
 from models.viewpoint import Viewpoint
 
-__all__ = ["Avatar", "Engine", "FrameCheck", "Picture", "RenderRequest", "load_engine"]
+__all__ = [
+    "Avatar",
+    "Engine",
+    "Followed",
+    "Follower",
+    "FrameCheck",
+    "Picture",
+    "RenderRequest",
+    "load_engine",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +43,40 @@ class Avatar(Protocol):
 
     def close(self) -> None:
         """Free what it holds. Rendering it afterwards is an error; closing twice is not."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What became of one camera frame.
+
+    Attributes:
+        avatar: the newest state of the person, a new avatar that belongs to who asked for it; None:
+            what there is stays ("held").
+        code: "ok", or why it is held: a code of `FrameCheck`.
+        reason: one line for the caller on what to do; empty when ok.
+    """
+
+    avatar: Avatar | None
+    code: str
+    reason: str
+
+
+class Follower(Protocol):
+    """Follows one caller from frame to frame. One thread at a time calls it."""
+
+    def update(self, picture: Picture, time: float) -> Followed:
+        """Lift the newest frame.
+
+        Args:
+            picture: RGB [H, W, 3]
+            time: seconds of any monotonic clock, when the picture was taken.
+
+        Raises:
+            CapacityError: the engine holds as many avatars as it has room for.
+        """
+
+    def close(self) -> None:
+        """Free what it holds; avatars that it gave stay."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +129,12 @@ class Engine(Protocol):
             CapacityError: the engine holds as many avatars as it has room for.
         """
 
+    def follow(self, avatar: Avatar) -> Follower:
+        """Begin to follow the person of an avatar that `build_avatar` made.
+
+        What is needed of it is copied: it may be closed afterwards.
+        """
+
     def render(self, requests: Sequence[RenderRequest]) -> list[Picture]:
         """Make the pictures, as I420 frames [size * 3 / 2, size]."""
 
@@ -93,7 +142,8 @@ class Engine(Protocol):
         """Write an avatar's Gaussians in the standard splatting layout; returns their number."""
 
     def stage_times(self) -> Mapping[str, float]:
-        """Milliseconds that each stage last took: portrait, lift, rasterise, refine, i420."""
+        """Milliseconds that each stage last took: portrait, lift, rasterise, refine, i420; of
+        followed callers track (find the face, crop, mask) and relift."""
 
     def left_out(self) -> int:
         """Pairs of a Gaussian and a tile of 16 x 16 pixels that pictures had no room for, since the

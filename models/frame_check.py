@@ -51,6 +51,13 @@ STILL = Limits(25, 28, 40, 24, 0.30, 0.08, 0.60, 0.04, 0.0, 0.12, 0.0, 0.0)
 is taken, and so is one with closed eyes: the zeros leave these checks out, so that `grey` and
 `eyes_closed` are said of frames only. A plain grey picture shows nobody: that is `no_face`."""
 
+FOLLOWED = Limits(35, 25, 40, 20, 0.35, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""For a caller who moves and speaks: beyond these the last good avatar is held. Light and blur are
+the picture's own matter then."""
+BACK = 0.88
+"""Part of the limits of `FOLLOWED` that a held face must come back to, so that one at the limit
+does not switch from frame to frame."""
+
 
 @dataclass(frozen=True)
 class FrameCheck:
@@ -135,8 +142,7 @@ def judge(
     """
     words = _LIVE_WORDS if strict else _STILL_WORDS
     if mesh is None or pose is None or crop is None:
-        grey = cv2.cvtColor(picture[::4, ::4], cv2.COLOR_RGB2GRAY)
-        code = "dark" if np.percentile(grey, 98) < 255 * DARK_PICTURE else "no_face"
+        code = absent(picture)
         return FrameCheck(False, code, words[code])
     flat = mesh.points[:, :2]
     (left, top), (right, bottom) = flat.min(0).tolist(), flat.max(0).tolist()
@@ -153,6 +159,46 @@ def judge(
         box=(left, top, right - left, bottom - top),
         eye_distance=eye_distance,
     )
+
+
+def absent(picture: Picture) -> str:
+    """Why there may be no face in a picture: the code."""
+    grey = cv2.cvtColor(picture[::4, ::4], cv2.COLOR_RGB2GRAY)
+    return "dark" if np.percentile(grey, 98) < 255 * DARK_PICTURE else "no_face"
+
+
+def live_words(code: str) -> str:
+    """What to say to a caller, who knows what to do then; empty for "ok"."""
+    return "" if code == "ok" else _LIVE_WORDS[code]
+
+
+def followed(picture: Picture, mesh: Mesh, pose: HeadPose, crop: Affine, held: bool) -> str:
+    """Whether a face that is followed can be lifted: "ok", or the code of what is wrong.
+
+    Args:
+        picture: [H, W, 3]
+        mesh: landmarks.
+        pose: of the head.
+        crop: picture pixels to pixels of a portrait of side `MEASURE_SIZE`. [3, 3]
+        held: the frame before was not fit, so that this one must be better; see `BACK`.
+    """
+    flat, limits = mesh.points[:, :2], FOLLOWED
+    part = BACK if held else 1.0
+    if EYE_DISTANCE * MEASURE_SIZE / 256 / _scale(crop, flat.mean(0)) < limits.eye_distance / part:
+        return "too_small"
+    if (
+        _outside(picture, _head_outline(crop)) > limits.outside * part
+        or _outside(picture, flat) > 2 * FACE_OUTSIDE * part
+    ):
+        return "off_frame"
+    for angle, limit, more, less in (
+        (pose.yaw, limits.yaw, "turned_left", "turned_right"),
+        (pose.pitch, limits.pitch, "chin_up", "chin_down"),
+        (pose.roll, limits.roll, "tilted", "tilted"),
+    ):
+        if abs(angle) > limit * part:
+            return more if angle > 0 else less
+    return "ok"
 
 
 def _problems(

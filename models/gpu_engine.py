@@ -19,6 +19,7 @@ from models.errors import SetupError
 from models.gaussians import Gaussians
 from models.gpu_batches import BATCHES, Batch, Quality, batches_of, quality_of
 from models.gpu_chain import Chain, Look, Surroundings
+from models.gpu_follow import FollowChain, FollowerPlaces, FollowStaging
 from models.gpu_frames import FramePool, HostFrames
 from models.gpu_lift import LiftChain, PortraitStaging
 from models.gpu_rasteriser import shared_workspace
@@ -30,11 +31,16 @@ from models.lifter import MOST
 from models.weights import load_lifter, open_refiner
 
 if TYPE_CHECKING:
+    from models.caller_portraits import LivePortrait
     from models.engine import Avatar, FrameCheck, Picture, RenderRequest
+    from models.gpu_follower import GpuFollower
     from models.portrait import Portrait, PortraitFinder
 
-SLOTS = 64
-"""Avatars at once: twice as many as calls, since a retake's is built before the old one goes."""
+SLOTS = 96
+"""Avatars at once: three times as many as calls, since a new one is built while the last is shown
+and the one before may still be in a batch on its way."""
+FOLLOWERS = 32
+"""Callers that are followed at once."""
 
 Progress = Callable[[str], object]
 
@@ -63,16 +69,23 @@ class GpuAvatar:
         slot: where it lives; None once it is closed.
         distance: of the portrait's camera from the middle of the head, metres.
         camera_from_head: from head space to that camera. [4, 4]
+        enrolment: what following begins with; None for an avatar of a follower.
     """
 
     def __init__(
-        self, engine: GpuEngine, slot: int, distance: float, camera_from_head: NDArray[np.float64]
+        self,
+        engine: GpuEngine,
+        slot: int,
+        distance: float,
+        camera_from_head: NDArray[np.float64],
+        enrolment: Portrait | CutPortrait | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.engine = engine
         self.slot: int | None = slot
         self.distance = distance
         self.camera_from_head = camera_from_head
+        self.enrolment = enrolment
 
     def close(self) -> None:
         self.engine.free(self)
@@ -106,6 +119,7 @@ class GpuEngine:
     Args:
         size: of the frames, pixels; a multiple of 32.
         slots: avatars at once.
+        followers: callers that are followed at once.
         batches: sizes of batches that graphs are captured for, rising.
         device: to run on; None takes the current GPU.
         dtype: of the networks; None takes the fastest.
@@ -118,6 +132,7 @@ class GpuEngine:
         size: int = 256,
         *,
         slots: int = SLOTS,
+        followers: int = FOLLOWERS,
         batches: Sequence[int] = BATCHES,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -141,7 +156,7 @@ class GpuEngine:
         self._queue: Queue = queue_for(where)
         self._say = progress or (lambda text: None)
         try:
-            self._build(slots, dtype)
+            self._build(slots, followers, dtype)
         except torch.cuda.OutOfMemoryError:
             raise SetupError(
                 f"The GPU's memory is too small for pictures of {size} pixels. Take a smaller "
@@ -149,7 +164,7 @@ class GpuEngine:
                 "no_memory",
             ) from None
 
-    def _build(self, slots: int, dtype: torch.dtype | None) -> None:
+    def _build(self, slots: int, followers: int, dtype: torch.dtype | None) -> None:
         device = self._queue.device
         if dtype is None:
             self._say("choosing a precision")
@@ -166,15 +181,22 @@ class GpuEngine:
             look = self.look = Look(self.size, self.slots, refiner, dtype, workspace)
             around = Surroundings(look, device)
             self._lift_chain = LiftChain(self.slots, lifter, refiner, dtype, device)
-        total = 1 + len(self._batches) * len(Quality)
+            self.places = FollowerPlaces(followers, MOST, device)
+            self._follow_chain = FollowChain(
+                self.slots, self.places, lifter, refiner, dtype, device
+            )
+        total = 2 + len(self._batches) * len(Quality)
         self._say(f"capturing graph 1 of {total}")
         self._lift_replay = self._queue.capture(self._lift_chain.lift)
         self._lift_stagings = [PortraitStaging(self._queue) for _ in range(2)]
+        self._say(f"capturing graph 2 of {total}")
+        self._follow_replay = self._queue.capture(self._follow_chain.follow)
+        self._follow_stagings = [FollowStaging(self._queue) for _ in range(2)]
         self._graphs: dict[int, _Graphs] = {}
         # The largest first: what it needs of the shared pool is then enough for all others.
         for index, batch in enumerate(sorted(self._batches, reverse=True)):
             self._graphs[batch] = self._capture(
-                batch, look, around, 2 + index * len(Quality), total
+                batch, look, around, 3 + index * len(Quality), total
             )
 
     def _capture(
@@ -274,6 +296,80 @@ class GpuEngine:
             self.slots.give(slot)
             raise
         self._times["lift"] = begun.milliseconds_to(done)
+        return GpuAvatar(self, slot, portrait.distance, camera_from_head, portrait)
+
+    def follow(self, avatar: Avatar) -> GpuFollower:
+        """See `models.engine.Engine`.
+
+        Raises:
+            CapacityError: as many callers are followed as there is room for.
+        """
+        from models.gpu_follower import GpuFollower
+        from models.portrait import Portrait
+
+        ours, _ = self._slot(avatar)
+        if not isinstance(ours.enrolment, Portrait):
+            raise ValueError("the avatar is a follower's own")
+        finder, place = self._portraits(), self.places.numbers.take()
+        try:
+            with self._lock, self._queue.working():
+                self._check_open()
+                _, slot = self._slot(avatar)
+                portrait = ours.enrolment
+                self.places.enrol(
+                    place,
+                    self.slots,
+                    slot,
+                    portrait.mask,
+                    torch.linalg.inv(portrait.head_from_camera),
+                )
+                depth = self.places.depth[place, 0].cpu().clone()
+            return GpuFollower(self, finder, place, portrait, depth)
+        except BaseException:
+            self.places.numbers.give(place)
+            raise
+
+    def relift(
+        self,
+        place: int,
+        portrait: LivePortrait,
+        moved: Tensor,
+        share: float,
+        fresh: bool,
+        tracked: float,
+    ) -> GpuAvatar:
+        """Build the next avatar of a followed caller.
+
+        Args:
+            place: the caller's.
+            portrait: of the frame.
+            moved: see `FollowStaging.write`, as the next two.
+            share: of what was kept.
+            fresh: forget the maps of before.
+            tracked: seconds that finding the portrait took.
+
+        Raises:
+            CapacityError: all slots are taken.
+        """
+        camera_from_head = np.linalg.inv(portrait.head_from_camera.double().numpy())
+        begun, done = self._queue.mark(), self._queue.mark()
+        slot = self.slots.take()
+        try:
+            with self._lock, self._queue.working():
+                self._check_open()
+                staging = self._follow_stagings[0]
+                self._follow_stagings.reverse()
+                staging.write(slot, place, portrait, moved, share, fresh)
+                begun.record()
+                staging.send(self._follow_chain.block.block)
+                self._follow_replay()
+                done.record()
+            done.wait()
+        except BaseException:
+            self.slots.give(slot)
+            raise
+        self._times["track"] = tracked * 1e3
+        self._times["relift"] = begun.milliseconds_to(done)
         return GpuAvatar(self, slot, portrait.distance, camera_from_head)
 
     def free(self, avatar: GpuAvatar) -> None:
@@ -281,6 +377,7 @@ class GpuEngine:
         avatar is written there: both wait in one queue."""
         with self._lock:
             slot, avatar.slot = avatar.slot, None
+            avatar.enrolment = None
         if slot is not None:
             self.slots.give(slot)
 
@@ -369,7 +466,7 @@ class GpuEngine:
             if self._queue.device.type == "cuda":  # no graph may go while it runs
                 torch.cuda.synchronize(self._queue.device)
             self._graphs.clear()
-            self._lift_replay = nothing
+            self._lift_replay = self._follow_replay = nothing
             if self._queue.device.type == "cuda":
                 torch.cuda.empty_cache()
 

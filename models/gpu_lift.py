@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.gaussians import Gaussians
 from models.gpu_slots import COLORS, PORTRAIT, AvatarSlots
 from models.graphs import Mark, Queue
-from models.lifter import FAINT, Layers, Lifter, to_gaussians
+from models.lifter import FAINT, Layers, LiftedGaussians, Lifter, to_gaussians
 from models.refiner import OneStepRefiner
 from models.reprojection import readable
 
@@ -109,25 +110,61 @@ class LiftChain:
         lifted = to_gaussians(
             Layers(front.float(), back.float()), portrait.picture[:, :3], portrait.distance
         )
-        rotation = portrait.head_from_camera[:3, :3].T
         slot = portrait.slot.long()  # [1]
+        store_discs(slots, slot, placed(lifted, portrait.head_from_camera))
+        store_portrait(slots, slot, portrait.picture, lifted.depth, self._refiner, dtype)
 
-        keep = lifted.opacities[0] >= FAINT
-        running = keep.cumsum(0)
-        rows = torch.where(keep, slot * slots.most + running - 1, slots.bin)
-        for name, values in (
-            ("means", lifted.means[0] @ rotation + portrait.head_from_camera[:3, 3]),
-            ("axes", lifted.axes[0] @ rotation),
-            ("opacities", lifted.opacities[0]),
-            ("colors", lifted.colors[0]),
-        ):
-            slots.flat[name].index_copy_(0, rows, values)
-        # The empty slot stays empty, whatever a warm-up lifts there.
-        count = torch.where(slot == slots.empty, 0, running[-1:])
-        slots.counts.index_copy_(0, slot, count.int())
 
-        source = torch.cat([portrait.picture[:, :3] * portrait.picture[:, 3:], mask], 1)
-        tokens = self._refiner.encode_portrait(source.to(dtype, memory_format=torch.channels_last))
-        slots.tokens.index_copy_(0, slot, tokens.to(slots.tokens.dtype))
-        slots.pictures.index_copy_(0, slot, readable(source, lifted.depth))
-        slots.depths.index_copy_(0, slot, lifted.depth)
+def placed(lifted: LiftedGaussians, head_from_camera: Tensor) -> Gaussians:
+    """All discs of one portrait in head space."""
+    rotation = head_from_camera[:3, :3].T
+    return Gaussians(
+        lifted.means[0] @ rotation + head_from_camera[:3, 3],
+        lifted.axes[0] @ rotation,
+        lifted.opacities[0],
+        lifted.colors[0],
+    )
+
+
+def store_discs(slots: AvatarSlots, slot: Tensor, discs: Gaussians) -> None:
+    """Write the discs that are not faint to a slot, as many as it has room for.
+
+    Args:
+        slots: where avatars live.
+        slot: which one. int64 [1]
+        discs: any number.
+    """
+    keep = discs.opacities >= FAINT
+    running = keep.cumsum(0)
+    keep = keep & (running <= slots.most)
+    rows = torch.where(keep, slot * slots.most + running - 1, slots.bin)
+    for name in ("means", "axes", "opacities", "colors"):
+        slots.flat[name].index_copy_(0, rows, getattr(discs, name))
+    # The empty slot stays empty, whatever a warm-up lifts there.
+    count = torch.where(slot == slots.empty, 0, running[-1:].clamp(max=slots.most))
+    slots.counts.index_copy_(0, slot, count.int())
+
+
+def store_portrait(
+    slots: AvatarSlots,
+    slot: Tensor,
+    picture: Tensor,
+    depth: Tensor,
+    refiner: OneStepRefiner,
+    dtype: torch.dtype,
+) -> None:
+    """Write what the refiner and the reading of the portrait need to a slot.
+
+    Args:
+        slots: where avatars live.
+        slot: which one. int64 [1]
+        picture: sRGB 0..1, and the mask. [1, 4, 256, 256]
+        depth: of layer 1, metres. [1, 1, 256, 256]
+        refiner: reads the portrait.
+        dtype: that it works in.
+    """
+    source = torch.cat([picture[:, :3] * picture[:, 3:], picture[:, 3:]], 1)
+    tokens = refiner.encode_portrait(source.to(dtype, memory_format=torch.channels_last))
+    slots.tokens.index_copy_(0, slot, tokens.to(slots.tokens.dtype))
+    slots.pictures.index_copy_(0, slot, readable(source, depth))
+    slots.depths.index_copy_(0, slot, depth)

@@ -18,6 +18,44 @@ COLORS = 4
 """Red, green, blue, uncertainty."""
 
 
+class FreeNumbers:
+    """Which of the numbers 0..count - 1 are taken. Any thread may ask.
+
+    Args:
+        count: how many there are.
+        full: what to say when all are taken.
+    """
+
+    def __init__(self, count: int, full: str) -> None:
+        self.count, self._full = count, full
+        self._lock = threading.Lock()
+        self._free = list(reversed(range(count)))
+
+    @property
+    def taken(self) -> int:
+        """How many are in use."""
+        with self._lock:
+            return self.count - len(self._free)
+
+    def take(self) -> int:
+        """One that is free; it is not free any more.
+
+        Raises:
+            CapacityError: all are taken.
+        """
+        with self._lock:
+            if not self._free:
+                raise CapacityError(self._full)
+            return self._free.pop()
+
+    def give(self, number: int) -> None:
+        """Give one back."""
+        with self._lock:
+            if not 0 <= number < self.count or number in self._free:
+                raise ValueError(f"slot {number} is not taken")
+            self._free.append(number)
+
+
 class AvatarSlots:
     """Room for a number of avatars.
 
@@ -70,8 +108,11 @@ class AvatarSlots:
             torch.zeros(count + 1, planes, PORTRAIT, PORTRAIT, device=device)
             for planes in (COLORS, 1)
         )
-        self._lock = threading.Lock()
-        self._free = list(reversed(range(count)))
+        self._numbers = FreeNumbers(
+            count,
+            f"The server has room for {count} avatars, and all are taken. Try again when a call "
+            "has ended.",
+        )
 
     @property
     def bin(self) -> int:
@@ -81,8 +122,7 @@ class AvatarSlots:
     @property
     def taken(self) -> int:
         """How many slots are in use."""
-        with self._lock:
-            return self.count - len(self._free)
+        return self._numbers.taken
 
     @property
     def octets(self) -> int:
@@ -97,17 +137,8 @@ class AvatarSlots:
         Raises:
             CapacityError: all are taken.
         """
-        with self._lock:
-            if not self._free:
-                raise CapacityError(
-                    f"The server has room for {self.count} avatars, and all are taken. Try again "
-                    "when a call has ended."
-                )
-            return self._free.pop()
+        return self._numbers.take()
 
     def give(self, slot: int) -> None:
         """Give a slot back. What it holds stays until the next one's avatar is written there."""
-        with self._lock:
-            if not 0 <= slot < self.count or slot in self._free:
-                raise ValueError(f"slot {slot} is not taken")
-            self._free.append(slot)
+        self._numbers.give(slot)

@@ -117,6 +117,12 @@ class Lifter(nn.Module):
         Returns:
             Raw maps of layer 1 [B, 10, S, S] and layer 2 [B, 10, S/2, S/2].
         """
+        front, back = self.cells(image, mask, given)
+        return F.pixel_shuffle(front, 2), F.pixel_shuffle(back, 2)
+
+    def cells(self, image: Tensor, mask: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, before the pixel shuffle: cells of 2 x 2 pixels. [B, 40, S/2, S/2] and
+        [B, 40, S/4, S/4]"""
         batch, _, size, _ = image.shape
         grid = pixel_grid(size, image)
         x = torch.cat(
@@ -138,9 +144,9 @@ class Lifter(nn.Module):
         hidden = self.encoder[-1](hidden)
         for level in reversed(range(len(skips))):
             hidden = self.decoder[level](upsample(self.up[level](hidden)) + skips[level])
-        back = F.pixel_shuffle(self.back_head(hidden), 2)
+        back = self.back_head(hidden)
         fine = self.front_decoder(upsample(self.front_up(hidden)) + fine)
-        return F.pixel_shuffle(self.front_head(fine), 2), back
+        return self.front_head(fine), back
 
 
 def pixel_grid(size: int, like: Tensor) -> Tensor:

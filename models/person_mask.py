@@ -48,37 +48,57 @@ def person_mask(
         0..1; 0 where the portrait reaches beyond the picture. [size, size]
     """
     portrait = sample(picture, crop, size)
-    outline = np.zeros((size, size), np.uint8)
-    cv2.fillConvexPoly(outline, cv2.convexHull(np.round(face - 0.5).astype(np.int32)), 1)
+    outline = face_outline(face, size)
     mask = np.maximum(_guess(segmenter, picture, crop, size), outline.astype(np.float32))
     mask = _decided(portrait, mask, outline > 0)
     grey = (cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY) / np.float32(255)).astype(np.float32)
     radius = max(1, round(GUIDE_RADIUS * size / 256))
     mask = np.clip(guided_filter(grey, mask, radius, GUIDE_EPSILON), 0, 1)
-    mask = _belonging(mask, outline)
+    mask = belonging(mask, outline)
     inside = cv2.warpPerspective(
         np.ones(picture.shape[:2], np.uint8), centred(crop), (size, size), flags=cv2.INTER_NEAREST
     )
     return np.asarray(mask * inside, np.float32)
 
 
+def face_outline(face: Floats, size: int) -> Picture:
+    """1 within the hull of landmarks, in portrait pixels. [P, 2] -> [size, size]"""
+    outline = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(outline, cv2.convexHull(np.round(face - 0.5).astype(np.int32)), 1)
+    return outline
+
+
 def _guess(segmenter: PersonSegmenter, picture: Picture, crop: Affine, size: int) -> Floats:
     """What the network says. [size, size]"""
-    total = np.zeros((size, size), np.float32)
-    for span in SPANS:
-        # The portrait seen from further back, about the same middle.
-        scale, shift = SEGMENTER_SIZE / (size * span), SEGMENTER_SIZE / 2 * (1 - 1 / span)
-        wide = np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]])
-        view = sample(picture, wide @ crop, SEGMENTER_SIZE)
-        seen = segmenter(view) + segmenter(np.ascontiguousarray(view[:, ::-1]))[:, ::-1]
-        total += cv2.warpPerspective(
-            seen,
-            np.linalg.inv(centred(wide)),
-            (size, size),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-    return np.asarray(np.clip(total / (2 * len(SPANS)), 0, 1), np.float32)
+    seen = [
+        segmenter_view(segmenter, picture, crop, size, span, mirrored)
+        for span in SPANS
+        for mirrored in (False, True)
+    ]
+    return np.asarray(np.clip(np.mean(seen, axis=0), 0, 1), np.float32)
+
+
+def segmenter_view(
+    segmenter: PersonSegmenter,
+    picture: Picture,
+    crop: Affine,
+    size: int,
+    span: float,
+    mirrored: bool,
+) -> Floats:
+    """What the network says of the portrait seen from further back. [size, size]"""
+    scale, shift = SEGMENTER_SIZE / (size * span), SEGMENTER_SIZE / 2 * (1 - 1 / span)
+    wide = np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]])
+    view = sample(picture, wide @ crop, SEGMENTER_SIZE)
+    seen = segmenter(np.ascontiguousarray(view[:, ::-1])) if mirrored else segmenter(view)
+    warped = cv2.warpPerspective(
+        np.ascontiguousarray(seen[:, ::-1]) if mirrored else seen,
+        np.linalg.inv(centred(wide)),
+        (size, size),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(warped, np.float32)
 
 
 def _decided(portrait: Picture, mask: Floats, face: np.ndarray) -> Floats:
@@ -124,7 +144,7 @@ def guided_filter(guide: Floats, values: Floats, radius: int, epsilon: float) ->
     return mean(slope) * guide + mean(np.asarray(offset, np.float32))
 
 
-def _belonging(mask: Floats, outline: Picture) -> Floats:
+def belonging(mask: Floats, outline: Picture) -> Floats:
     """What hangs together with the face, with small holes closed. [H, W]"""
     solid = np.maximum((mask > 0.4).astype(np.uint8), outline)
     _, labels = cv2.connectedComponents(solid, connectivity=4)

@@ -28,6 +28,7 @@ from models.face_models import (
     Face,
     FaceDetector,
     FaceMesh,
+    Floats,
     Mesh,
     PersonSegmenter,
     Picture,
@@ -65,6 +66,8 @@ class Portrait:
             head is tilted as in the picture. [4, 4]
         crop: picture pixels to portrait pixels, centres at +0.5, float64. [3, 3]
         check: what was measured.
+        pose: of the head.
+        landmarks: pixels of the portrait, float32. [468, 2]
     """
 
     image: Tensor
@@ -73,6 +76,8 @@ class Portrait:
     head_from_camera: Tensor
     crop: Tensor
     check: FrameCheck
+    pose: HeadPose
+    landmarks: Floats
 
 
 class PortraitFinder:
@@ -106,7 +111,7 @@ class PortraitFinder:
                 an avatar impossible is refused, in words for someone who chooses a picture.
         """
         with self._lock:
-            return self._examine(_picture(picture), strict)[0]
+            return self._examine(checked_picture(picture), strict)[0]
 
     def portrait(self, picture: Picture, strict: bool = True) -> Portrait:
         """Cut the portrait out of a picture.
@@ -118,7 +123,7 @@ class PortraitFinder:
         Raises:
             PortraitError: the picture is not fit; `code` and the reason are those of `check`.
         """
-        picture = _picture(picture)
+        picture = checked_picture(picture)
         with self._lock:
             check, mesh, pose = self._examine(picture, strict)
             if not check.fit or mesh is None or pose is None:
@@ -131,10 +136,17 @@ class PortraitFinder:
             image=torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255),
             mask=torch.from_numpy(mask)[None],
             distance=NOMINAL_DISTANCE,
-            head_from_camera=_head_from_camera(pose.roll),
+            head_from_camera=head_from_rolled(pose.roll),
             crop=torch.from_numpy(crop),
             check=check,
+            pose=pose,
+            landmarks=outline,
         )
+
+    def faces(self, picture: Picture) -> list[Mesh]:
+        """Landmarks of all who sit before a camera, the largest face first."""
+        with self._lock:
+            return [mesh for _, mesh in self._faces(checked_picture(picture), QUICK)]
 
     def _examine(
         self, picture: Picture, strict: bool
@@ -145,7 +157,7 @@ class PortraitFinder:
         if not faces:
             return judge(picture, [], None, None, None, strict), None, None
         mesh = self._mesh.refine(picture, faces[0][1])
-        pose = fit_head_pose(mesh.points, self._intrinsics(picture))
+        pose = fit_head_pose(mesh.points, self.intrinsics(picture))
         crop = self._crop(picture, pose, MEASURE_SIZE)
         return judge(picture, [f for f, _ in faces], mesh, pose, crop, strict), mesh, pose
 
@@ -184,33 +196,62 @@ class PortraitFinder:
                 found.append((face, mesh))
         return found
 
-    def _intrinsics(self, picture: Picture) -> Affine:
+    def intrinsics(self, picture: Picture) -> Affine:
+        """Of the camera that took a picture, as far as is known, pixels. [3, 3]"""
         height, width = picture.shape[:2]
         focal = self._focal * max(height, width)
         return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
 
     def _crop(self, picture: Picture, pose: HeadPose, size: int) -> Affine:
         """Picture pixels to pixels of the virtual camera. [3, 3]"""
-        lean = np.radians(SHAPE_DOUBT * pose.pitch)
-        c, s = np.cos(lean), np.sin(lean)
-        doubted = pose.rotation @ np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
-        middle = pose.position + (pose.rotation - doubted) @ EYES
-        distance = float(np.linalg.norm(middle))
-        focal = focal_pixels(size) / NOMINAL_DISTANCE * distance
-        virtual = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
-        roll = np.radians(-pose.roll)
-        upright = np.array(
-            [[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]]
-        )
-        turn = upright @ look_at(middle)
-        return np.asarray(virtual @ turn @ np.linalg.inv(self._intrinsics(picture)))
+        return crop_about(head_middle(pose), pose.roll, self.intrinsics(picture), size)
+
+
+def head_middle(pose: HeadPose) -> Affine:
+    """Where the virtual camera looks, in the frame of the real one, metres. [3]"""
+    lean = np.radians(SHAPE_DOUBT * pose.pitch)
+    c, s = np.cos(lean), np.sin(lean)
+    doubted = pose.rotation @ np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
+    return np.asarray(pose.position + (pose.rotation - doubted) @ EYES)
+
+
+def crop_about(middle: Affine, roll: float, K: Affine, size: int) -> Affine:
+    """Picture pixels to pixels of a virtual camera that looks at a head.
+
+    Args:
+        middle: from `head_middle`. [3]
+        roll: of the head in the picture, degrees.
+        K: intrinsics of the picture's camera, pixels. [3, 3]
+        size: side of the portrait, pixels.
+
+    Returns:
+        [3, 3]
+    """
+    distance = float(np.linalg.norm(middle))
+    focal = focal_pixels(size) / NOMINAL_DISTANCE * distance
+    virtual = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
+    return np.asarray(virtual @ turned_to(middle, roll) @ np.linalg.inv(K))
+
+
+def turned_to(middle: Affine, roll: float) -> Affine:
+    """From a camera's frame to that of the virtual camera that looks at a head. [3, 3]"""
+    angle = np.radians(-roll)
+    upright = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
+    return np.asarray(upright @ look_at(middle))
+
+
+def portrait_rotation(pose: HeadPose) -> Affine:
+    """From head space to the camera of a portrait that was cut by a pose. [3, 3]"""
+    return np.asarray(turned_to(head_middle(pose), pose.roll) @ pose.rotation)
 
 
 def _largest(faces: list[Face]) -> float:
     return max((face.size for face in faces), default=0.0)
 
 
-def _head_from_camera(roll: float) -> Tensor:
+def head_from_rolled(roll: float) -> Tensor:
     """Undo the virtual camera's roll and step back to the middle of the head. [4, 4]"""
     angle = np.radians(roll)
     c, s = np.cos(angle), np.sin(angle)
@@ -220,7 +261,8 @@ def _head_from_camera(roll: float) -> Tensor:
     )
 
 
-def _picture(picture: Picture) -> Picture:
+def checked_picture(picture: Picture) -> Picture:
+    """The picture, if it is RGB uint8 [H, W, 3]; else ValueError."""
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f"expected RGB uint8 [H, W, 3], got {picture.dtype} {picture.shape}")
     return picture

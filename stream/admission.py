@@ -4,6 +4,9 @@ One who is let in although there is no room makes everybody's picture late. The 
 every receiver, the new one included, must be rendered within the frame budget. By default raw
 pictures must fit: under load, frames go out raw before anybody is turned away.
 
+One who brings a camera must be followed too: all faces must be lifted `CAMERA_RATE` times a second
+by the threads that there are for it.
+
 On a GPU, a further avatar must fit into its memory too.
 """
 
@@ -15,6 +18,10 @@ from stream.settings import Settings
 COMFORT = 0.8
 """Part of the budget that must do for as many receivers as were too many before: measurements
 differ from one moment to the next, and the answer must not."""
+
+
+CAMERA_RATE = 8.0
+"""Avatars per second that each caller must get: with fewer, mouths no longer move with words."""
 
 
 class Admission:
@@ -61,6 +68,29 @@ class Admission:
         if crowd:
             self._too_many = None
         return True
+
+    def lifting(self, callers: int, seconds: float | None, threads: int) -> float | None:
+        """Part of the time of the lifting threads that following so many takes; None if unknown.
+
+        Args:
+            callers: who are followed, of the whole server.
+            seconds: of a thread for one lift; None if unknown.
+            threads: that lift.
+        """
+        if seconds is None or self._settings.avatar != "live":
+            return None
+        return callers * seconds * CAMERA_RATE / threads
+
+    def has_lift_time(self, callers: int, seconds: float | None, threads: int) -> bool:
+        """Whether one more caller can be followed; the first one always is.
+
+        Args:
+            callers: who are there already.
+            seconds: as for `lifting`.
+            threads: as for `lifting`.
+        """
+        used = self.lifting(callers + 1, seconds, threads)
+        return self._settings.admission == "off" or callers == 0 or used is None or used <= 1.0
 
     def has_memory(self, load: GpuLoad) -> bool:
         """Whether another avatar fits into the memory of every GPU that this process uses.

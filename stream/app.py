@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 ENROLMENT_THREADS = 2
 ENCODING_THREADS = 4
+MOST_LIFTING_THREADS = 4
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -76,11 +78,13 @@ def create_app(
         gpus = GpuWatch()
         metrics.watch_gpus(gpus.load)
         enrolling = ThreadPoolExecutor(ENROLMENT_THREADS, thread_name_prefix="enrol")
+        lifting = ThreadPoolExecutor(lifting_threads(), thread_name_prefix="lift")
         # aiortc encodes in the loop's own executor.
         encoding = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
         loop = asyncio.get_running_loop()
         loop.set_default_executor(encoding)
-        switchboard = Switchboard(Services(engine, settings, metrics, renderer, enrolling, gpus))
+        services = Services(engine, settings, metrics, renderer, enrolling, lifting, gpus)
+        switchboard = Switchboard(services, lifting_threads())
         for slug, picture in (ready_calls or {}).items():
             avatar = await loop.run_in_executor(enrolling, engine.build_avatar, picture)
             switchboard.add_ready(slug, avatar)
@@ -97,6 +101,7 @@ def create_app(
             await asyncio.to_thread(renderer.stop)
             await asyncio.to_thread(gpus.stop)
             enrolling.shutdown(wait=True, cancel_futures=True)
+            lifting.shutdown(wait=True, cancel_futures=True)
 
     # No generated documentation: its page would load scripts from elsewhere.
     app = FastAPI(
@@ -120,6 +125,7 @@ def create_app(
                 "engine": engine.name,
                 "size": engine.size,
                 "calls": app.state.switchboard.calls,
+                "rooms": app.state.switchboard.rooms,
                 "refining": app.state.renderer.refining,
                 "budget_used": app.state.switchboard.budget_used,
                 "gpu": app.state.gpus.load().in_words(),
@@ -133,6 +139,11 @@ def create_app(
 
     pages.add(app)
     return app
+
+
+def lifting_threads() -> int:
+    """How many callers are lifted at the same moment: half of the processor is for the frames."""
+    return min(MOST_LIFTING_THREADS, max(1, (os.cpu_count() or 1) // 2))
 
 
 class _Secure:

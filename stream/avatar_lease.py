@@ -16,9 +16,12 @@ class AvatarLease:
 
     Args:
         avatar: what to close at the end.
+        arrived: when the camera frame came in that it was made from, in seconds of the monotonic
+            clock; None if the avatar does not follow a caller.
     """
 
-    def __init__(self, avatar: Avatar) -> None:
+    def __init__(self, avatar: Avatar, arrived: float | None = None) -> None:
+        self.arrived = arrived
         self._avatar = avatar
         self._lock = threading.Lock()
         self._users = 0

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from models.viewpoint import Viewpoint
 from stream.avatar_lease import AvatarLease
+from stream.coders import EncoderSettings, X264Coder
 from stream.command_line import version
 from stream.doctor import instruction_sets, processor
-from stream.encoder import EncoderFigures, EncoderSettings, H264ViewEncoder
+from stream.encoder import EncoderFigures, ViewEncoder
 from stream.mailbox import Mailbox
 from stream.metrics import Metrics
 from stream.offline import EngineChoice, read_portrait
@@ -32,6 +33,7 @@ from stream.pacer import Pacer
 from stream.progress import Progress
 from stream.render_loop import Picture, RenderLoop, View
 from stream.settings import Settings
+from stream.view import Company
 from stream.viewpoint_inbox import Aim
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ PORTRAITS = 7
 STAGE_SECONDS = 20.0
 """A slow machine stops repeating after this long."""
 WARM_UP_SECONDS = 0.5
+APART = 7
+"""Viewpoints between one receiver's and the next one's."""
 UNPACED = 10_000.0
 """Frames per second asked for when the question is how many there can be."""
 ENCODING_THREADS = 4
@@ -257,7 +261,10 @@ def measure_rates(
     loop = RenderLoop(engine, settings, Metrics())
     lease = AvatarLease(avatar)
     with ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode") as pool:
-        sinks = [Sink(lease, settings, pool if encode else None) for _ in range(receivers)]
+        sinks = [
+            Sink(lease, settings, pool if encode else None, APART * number)
+            for number in range(receivers)
+        ]
         for sink in sinks:
             loop.add(sink.view)
         loop.start()
@@ -282,11 +289,15 @@ def measure_rates(
 
 
 class Viewpoints(Mailbox[Aim]):
-    """A mailbox that is never empty, as that of a receiver who moves faster than frames come."""
+    """A mailbox that is never empty, as that of a receiver who moves faster than frames come.
 
-    def __init__(self) -> None:
+    Args:
+        begin: number of the first viewpoint; receivers who begin apart share no pictures.
+    """
+
+    def __init__(self, begin: int = 0) -> None:
         super().__init__()
-        self._sent = 0
+        self._sent = begin
         self._move()
 
     def take(self) -> Aim | None:
@@ -307,12 +318,17 @@ class Sink:
         lease: of the avatar.
         settings: of the server.
         pool: encodes; None to throw the pictures away.
+        begin: number of the first viewpoint.
     """
 
     def __init__(
-        self, lease: AvatarLease, settings: Settings, pool: ThreadPoolExecutor | None
+        self,
+        lease: AvatarLease,
+        settings: Settings,
+        pool: ThreadPoolExecutor | None,
+        begin: int = 0,
     ) -> None:
-        self.view = View(lambda: lease, self._deliver, Pacer(UNPACED), Viewpoints())
+        self.view = View(lambda: lease, self._deliver, Pacer(UNPACED), Viewpoints(begin))
         self.rendered = 0
         self.encoded = 0
         self._pool = pool
@@ -320,7 +336,14 @@ class Sink:
         self._waiting: Mailbox[VideoFrame] = Mailbox()
         self._busy = threading.Lock()
 
-    def _deliver(self, picture: Picture, aim: Aim | None, refined: bool, taken: float) -> None:
+    def _deliver(
+        self,
+        picture: Picture,
+        aim: Aim | None,
+        refined: bool,
+        taken: float,
+        company: Company | None = None,
+    ) -> None:
         self.rendered += 1
         if self._pool is not None:
             self._waiting.put(_video_frame(picture, taken))
@@ -344,16 +367,15 @@ def moving_viewpoint(index: int) -> Viewpoint:
     return Viewpoint(yaw=30 * math.sin(angle), pitch=5 * math.sin(2 * angle))
 
 
-def _encoder(settings: Settings) -> H264ViewEncoder:
-    return H264ViewEncoder(
-        EncoderSettings(
-            fps=settings.fps,
-            floor=settings.min_bitrate,
-            ceiling=settings.bitrate_ceiling,
-            keyframe_interval=settings.keyframe_interval,
-        ),
-        EncoderFigures(),
+def _encoder(settings: Settings) -> ViewEncoder:
+    how = EncoderSettings(
+        fps=settings.fps,
+        floor=settings.min_bitrate,
+        ceiling=settings.bitrate_ceiling,
+        keyframe_interval=settings.keyframe_interval,
+        adapt=False,
     )
+    return ViewEncoder(lambda: X264Coder(how), how, EncoderFigures())
 
 
 def _video_frame(picture: NDArray[np.uint8], seconds: float) -> VideoFrame:

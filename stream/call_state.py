@@ -3,6 +3,8 @@
 waiting --(fit frames in a row)--> enrolling --(avatar built)--> live --> ended
    ^                                   |                          |
    +----(the picture was refused)------+          retake: enrols anew while staying live
+
+Beside that a call is "away" while its caller's connection is lost; what was reached stays.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class CallMachine:
         self._building = False
         self._retaking = False
         self._live = False
+        self._away = False
         self._ended = False
 
     @property
@@ -46,6 +49,18 @@ class CallMachine:
         if self._live:
             return CallState.LIVE
         return CallState.ENROLLING if self._building else CallState.WAITING
+
+    @property
+    def away(self) -> bool:
+        """Whether a caller is waited for whose connection was lost."""
+        return self._away and not self._ended
+
+    @property
+    def seat(self) -> str:
+        """What the others in a room are told: "waiting", "live" or "away"."""
+        if self.away:
+            return "away"
+        return "live" if self._live else "waiting"
 
     @property
     def wants_frames(self) -> bool:
@@ -85,6 +100,23 @@ class CallMachine:
             return False
         self._retaking = True
         return True
+
+    def keep(self) -> None:
+        """The caller takes the retake back; a portrait that is being built still comes."""
+        self._retaking = False
+        self._fit = 0
+
+    def lost(self) -> bool:
+        """The caller's connection was lost; return whether that is news."""
+        news = not self._away and not self._ended
+        self._away = True
+        return news
+
+    def back(self) -> bool:
+        """The caller is connected; return whether they had been away."""
+        news = self.away
+        self._away = False
+        return news
 
     def end(self) -> bool:
         """End the call; return False if it had already ended."""

@@ -1,15 +1,16 @@
-"""A caller: the newest camera picture in, words about it out."""
+"""A caller's connection: pictures of the camera and sound in, words about them out."""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.video.frame import VideoFrame
 
-from stream import control
-from stream.mailbox import Mailbox
+from stream import audio_negotiation, control
+from stream.audio_relay import AudioRelay
+from stream.camera import Camera
 from stream.messages import Error
 from stream.peer import Peer
 from stream.settings import Settings
@@ -20,55 +21,57 @@ class CallerPeer(Peer):
 
     Args:
         settings: ICE servers and times.
+        camera: is given each frame.
         ended: called once when the connection is lost, with a reason.
+        connected: called when media can flow.
         ready: called when `control` can be used.
-        retake: called when the caller wants a new portrait.
+        retake: called when the caller wants a new portrait, with whether they still do.
+        audio: is given the caller's voice; None leaves it out.
     """
 
     def __init__(
         self,
         settings: Settings,
+        camera: Camera,
         ended: Callable[[str], Awaitable[None]],
+        connected: Callable[[], None],
         ready: Callable[[], None],
-        retake: Callable[[], None],
+        retake: Callable[[bool], None],
+        audio: AudioRelay | None = None,
     ) -> None:
         super().__init__(settings, ended)
+        self._camera = camera
         self._ready = ready
+        self._has_connected = connected
         self._retake = retake
-        self._camera: Mailbox[VideoFrame] = Mailbox()
-        self._arrived = asyncio.Event()
+        self._audio = audio if settings.audio else None
         self.connection.on("track", self._track_opened)
 
-    async def picture(self, timeout: float) -> VideoFrame | None:
-        """The newest camera frame that was not taken yet; None if none comes in time."""
-        try:
-            async with asyncio.timeout(timeout):
-                while (frame := self._camera.take()) is None:
-                    self._arrived.clear()
-                    await self._arrived.wait()
-        except TimeoutError:
-            return None
-        return frame
+    def _negotiate(self) -> None:
+        audio_negotiation.hear(self.connection, self._audio.put if self._audio else None)
+
+    def _connected(self) -> None:
+        self._has_connected()
 
     def _control_opened(self) -> None:
         self._ready()
 
     def _controlled(self, message: control.Control) -> None:
-        if isinstance(message, control.Retake):
-            self._retake()
+        if isinstance(message, control.Retake | control.Keep):
+            self._retake(isinstance(message, control.Retake))
         else:
             self.send(Error("bad_message", "Only receivers can turn refining on or off."))
 
     def _track_opened(self, track: MediaStreamTrack) -> None:
-        self.start(self._watch_camera(track))
+        if track.kind == "video":
+            self.start(self._watch_camera(track))
 
     async def _watch_camera(self, track: MediaStreamTrack) -> None:
-        """Keep the newest frame. aiortc queues frames without end, so all must be taken."""
+        """Take each frame as soon as it is there: aiortc queues them without end."""
         while True:
             try:
                 frame = await track.recv()
             except MediaStreamError:
                 return
             if isinstance(frame, VideoFrame):
-                self._camera.put(frame)
-                self._arrived.set()
+                self._camera.put(frame, time.monotonic())

@@ -161,6 +161,10 @@ def _serve(options: argparse.Namespace) -> int:
             turn_secret=ice_servers.chosen_secret(options.turn_secret, os.environ),
             turn_lifetime=options.turn_lifetime,
             admission=options.admission,
+            avatar=options.avatar,
+            room_size=options.room_size,
+            encoder=options.encoder,
+            audio=not options.no_audio,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

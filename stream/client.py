@@ -52,9 +52,10 @@ logger = logging.getLogger(__name__)
 FIRST_PICTURE = 15.0
 """Seconds between the server's answer and the first picture after which media is given up."""
 
-PING_INTERVAL = 2.0
-SILENT_PINGS = 4
-"""Pings in a row during which nothing was heard, after which the connection counts as lost."""
+PING_INTERVAL = 1.5
+SILENT_PINGS = 3
+"""Pings in a row during which nothing was heard, after which the connection counts as lost: 6 s
+after the last sign of life."""
 
 FAREWELL = 3.0
 """Seconds that the server may take to hear that this client leaves."""

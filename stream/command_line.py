@@ -13,7 +13,7 @@ from models.errors import VisavisError
 from models.viewpoint import PITCH_LIMIT, YAW_LIMIT, ZOOM_LIMITS
 from stream import ice_servers
 from stream.ice_servers import ICE_POLICIES, IceServer
-from stream.settings import ADMISSIONS, DEVICES, SIZES
+from stream.settings import ADMISSIONS, AVATARS, DEVICES, ENCODERS, SIZES
 
 PORTRAIT_HELP = 'a picture with one frontal face, or "demo" for the built-in person'
 
@@ -24,6 +24,7 @@ NUMBERS = (
     "--port",
     "--receivers",
     "--roll",
+    "--room-size",
     "--seconds",
     "--size",
     "--turn-lifetime",
@@ -163,6 +164,26 @@ def _add_servers(commands: Commands) -> None:
             help="turn receivers away when raw (refined) pictures for one more would not be ready "
             "in time, or never (default: raw)",
         )
+        parser.add_argument(
+            "--avatar",
+            choices=AVATARS,
+            default=AVATARS[0],
+            help="live follows the caller's face, once stays as it was built (default: live)",
+        )
+        parser.add_argument(
+            "--room-size",
+            type=_whole(1, 32),
+            default=6,
+            metavar="N",
+            help="people with cameras in a room (default: 6)",
+        )
+        parser.add_argument(
+            "--encoder",
+            choices=ENCODERS,
+            default=ENCODERS[0],
+            help="of H.264: nvenc is an NVIDIA GPU's, auto takes it where it works (default: auto)",
+        )
+        parser.add_argument("--no-audio", action="store_true", help="hand on no sound")
         _add_engine(parser)
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 MAX_MESSAGE = 4096
 """Characters of a control message."""
 
+MAX_PLAYOUT = 10_000
+"""Milliseconds; browsers buffer no more sound than that."""
+
 
 class BadControl(Exception):
     """The message cannot be read; the text says why."""
@@ -27,13 +30,25 @@ class Retake:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """The caller takes that back: the avatar stays."""
+
+
+@dataclass(frozen=True)
 class Refine:
     """The receiver turns refining on or off."""
 
     on: bool
 
 
-Control = Ping | Retake | Refine
+@dataclass(frozen=True)
+class Playout:
+    """The receiver plays sound later than it shows a picture that came with it, by `seconds`."""
+
+    seconds: float
+
+
+Control = Ping | Retake | Keep | Refine | Playout
 
 
 def parse(text: str | bytes) -> Control:
@@ -56,9 +71,19 @@ def parse(text: str | bytes) -> Control:
         return Ping(t)
     if kind == "retake":
         return Retake()
+    if kind == "keep":
+        return Keep()
     if kind == "refine":
         on = message.get("on")
         if not isinstance(on, bool):
             raise BadControl("A refine message needs on, true or false.")
         return Refine(on)
-    raise BadControl('A control message is a JSON object with type "ping", "retake" or "refine".')
+    if kind == "playout":
+        ms = message.get("ms")
+        if isinstance(ms, bool) or not isinstance(ms, (int, float)) or not abs(ms) <= MAX_PLAYOUT:
+            raise BadControl(f"A playout message needs ms, a number up to {MAX_PLAYOUT}.")
+        return Playout(ms / 1000)
+    raise BadControl(
+        'A control message is a JSON object with type "ping", "retake", "keep", "refine" or '
+        '"playout".'
+    )

@@ -1,41 +1,37 @@
-"""The video encoder of one receiver: H.264, or VP8 where the receiver has no H.264.
+"""The video encoder of one receiver: what aiortc asks for a coded frame.
 
-Both encode I420 pictures with a constant bitrate, send key frames on demand only, and follow the
-receiver's reports (REMB). aiortc calls `encode` in a thread, one frame after the other.
+It follows the receiver's reports (REMB), chooses the size that suits them, and codes the picture by
+itself or, where receivers rest at the same viewpoint, together with others. aiortc calls `encode`
+in a thread, one frame after the other.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import ClassVar
 
-import av
 from aiortc.codecs.base import Encoder
-from aiortc.codecs.h264 import H264Encoder as H264Packer
-from aiortc.codecs.vpx import Vp8Encoder as Vp8Packer
 from aiortc.mediastreams import VIDEO_TIME_BASE
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from av.frame import Frame
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import PictureType, VideoFrame
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from stream.keyframes import KeyframeGate
+from stream import nvenc
+from stream.coders import Coded, Coder, EncoderSettings, Vp8Coder
+from stream.quality_policy import Quality, QualityPolicy
 from stream.rate_control import RateControl
+from stream.shared_encodes import Member, SharedEncodes
+from stream.view import Company
 
-logger = logging.getLogger(__name__)
+__all__ = ["EncoderFigures", "EncoderSettings", "Shown", "ViewEncoder", "make_encoder"]
 
-BUFFER_TIME = 10
-"""The encoder may run ahead of its bitrate by 1/10 second: a key frame then has 21 kB at most, not
-57 kB, and no frame takes long to travel."""
 
-NO_PERIODIC_KEYFRAMES = 1_000_000
+MOST_SLOWNESS = 4.0
+"""A frame has this many times its nominal bits at most."""
 
 
 @dataclass
@@ -45,67 +41,86 @@ class EncoderFigures:
     Args:
         frames: encoded so far.
         keyframes: of these, key frames.
+        shared: of these, frames that were coded once for several receivers.
         octets: bytes of video data so far.
         seconds: time that the newest frame took.
         codec: name of the negotiated codec.
+        width: of the newest frame, pixels.
+        rest_fps: frames per second that suit the view when it rests.
+        rate: bits per second that are aimed at.
+        packets: of the newest frame.
+        size: of the newest frame, bytes.
     """
 
     frames: int = 0
     keyframes: int = 0
+    shared: int = 0
     octets: int = 0
     seconds: float = 0.0
     codec: str = ""
+    width: int = 0
+    rest_fps: float = 0.0
+    rate: int = 0
+    packets: int = 0
+    size: int = 0
 
 
 @dataclass(frozen=True)
-class EncoderSettings:
-    """How to encode.
+class Shown:
+    """What the encoder is told of a frame, as its `opaque`.
 
     Args:
-        fps: nominal frames per second.
-        floor: least bits per second.
-        ceiling: most bits per second.
-        keyframe_interval: least seconds between two key frames.
+        moving: whether viewpoints are coming.
+        company: with whom the picture is shared; None if that is not known.
     """
 
-    fps: float
-    floor: int
-    ceiling: int
-    keyframe_interval: float
+    moving: bool
+    company: Company | None = None
 
 
 class ViewEncoder(Encoder):
-    """What both codecs share: key frames, bitrate, figures.
+    """Encodes for one receiver.
 
     Args:
+        coder: of the negotiated codec; `make_coder` makes more of them.
+        make_coder: for a new stream, when the receiver has shared one and leaves it.
         settings: how to encode.
         figures: where to write what was done.
         encoded: called with the seconds that each frame took.
+        sharing: where receivers meet who can share a stream; None to encode alone always.
+        view: number of the receiver's view.
     """
-
-    codec_name: ClassVar[str]
-    packer: ClassVar[type[H264Packer] | type[Vp8Packer]]
 
     def __init__(
         self,
+        make_coder: Callable[[], Coder],
         settings: EncoderSettings,
         figures: EncoderFigures,
         encoded: Callable[[float], None] | None = None,
+        sharing: SharedEncodes | None = None,
+        view: int = -1,
     ) -> None:
         self._settings = settings
         self._figures = figures
         self._encoded = encoded
-        self._keyframes = KeyframeGate(settings.keyframe_interval)
         self._rate = RateControl(settings.floor, settings.ceiling)
-        self._context: VideoCodecContext | None = None
-        self._packer = self.packer()
-        figures.codec = self.codec_name
+        self._policy: QualityPolicy | None = None
+        self._full = 0
+        self._last = self._gap = 0.0
+        self._scaler = VideoReformatter()
+        coder = make_coder()
+        self._coder = coder
+        self._member: Member | None = None
+        if sharing is not None and coder.shareable:
+            self._member = Member(sharing, view, coder, make_coder)
+        figures.codec = coder.codec_name
+        figures.rate = self._rate.rate
 
     def encode(self, frame: Frame, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         """Encode one picture.
 
         Args:
-            frame: yuv420p, with pts in units of 1/90000 s.
+            frame: yuv420p, square, with pts in units of 1/90000 s, and `Shown` as `opaque`.
             force_keyframe: the receiver asked for a key frame.
 
         Returns:
@@ -113,33 +128,68 @@ class ViewEncoder(Encoder):
         """
         assert isinstance(frame, VideoFrame) and frame.pts is not None
         started = time.monotonic()
-        if force_keyframe:
-            self._keyframes.ask()
-        context = self._context
-        if context is None or (context.width, context.height) != (frame.width, frame.height):
-            context = self._context = self._open(frame.width, frame.height)
-            self._keyframes.sent(started)
-            frame.pict_type = PictureType.I
-        elif self._keyframes.take(started):
-            frame.pict_type = PictureType.I
-        else:
-            frame.pict_type = PictureType.NONE
+        shown = frame.opaque if isinstance(frame.opaque, Shown) else Shown(moving=True)
+        if self._policy is None or self._full != frame.width:
+            self._full = frame.width
+            self._policy = QualityPolicy(frame.width, self._settings.fps)
         timestamp = frame.pts  # before the encoder sees it: PyAV changes it for VP8
-        context = self._context = self._follow_rate(context)
-        packets = context.encode(frame)
-        payloads = [payload for packet in packets for payload in self._packetise(packet)]
+        quality, slowness = Quality(frame.width, self._settings.fps), 1.0
+        if self._settings.adapt:
+            # The engine may not make as many frames as it should: each then has more bits.
+            slowness = self._slowness(started) if shown.moving else 1.0
+            quality = self._policy.decide(started, self._rate.rate * slowness, shown.moving)
+        if quality.size != frame.width:
+            frame = self._scaler.reformat(frame, quality.size, quality.size)
+            frame.pts, frame.time_base = timestamp, VIDEO_TIME_BASE
+        # x264 gives each frame the bits of one at the nominal rate.
+        slowness = max(slowness, self._settings.fps / quality.fps)
+        rate = min(round(self._rate.rate * slowness), self._settings.ceiling)
+        coded = self._code(frame, shown, rate, force_keyframe, started)
+        if coded.quantiser is not None:
+            self._policy.encoded(coded.bits, coded.quantiser, coded.key)
+        self._note(coded, frame.width, quality.fps, time.monotonic() - started)
+        return coded.payloads, timestamp
+
+    def _slowness(self, now: float) -> float:
+        """How many times as far apart frames are as nominally; known a little late when it grows,
+        and at once when it falls."""
+        gap = min(now - self._last, MOST_SLOWNESS / self._settings.fps)
+        self._last = now
+        self._gap = min(gap, self._gap + 0.2 * (gap - self._gap))
+        return max(1.0, self._gap * self._settings.fps)
+
+    def _code(self, frame: VideoFrame, shown: Shown, rate: int, forced: bool, now: float) -> Coded:
+        if self._member is not None:
+            company = None if shown.moving or frame.width != self._full else shown.company
+            return self._member.code(frame, company, rate, forced, now)
+        if forced:
+            self._coder.ask_keyframe()
+        return self._coder.code(frame, rate, now)
+
+    def _note(self, coded: Coded, width: int, rest_fps: float, seconds: float) -> None:
         figures = self._figures
         figures.frames += 1
-        figures.keyframes += any(packet.is_keyframe for packet in packets)
-        figures.octets += sum(map(len, payloads))
-        figures.seconds = time.monotonic() - started
+        figures.keyframes += coded.key
+        figures.octets += coded.bits // 8
+        figures.packets = len(coded.payloads)
+        figures.size = coded.bits // 8
+        figures.width = width
+        figures.rate = self._rate.rate
+        figures.seconds = seconds
+        group = self._member.group if self._member is not None else None
+        figures.shared += group is not None and group.shared
+        figures.rest_fps = rest_fps
         if self._encoded is not None:
-            self._encoded(figures.seconds)
-        return payloads, timestamp
+            self._encoded(seconds)
+
+    def close(self) -> None:
+        """The receiver has gone: those who shared its stream go on without it."""
+        if self._member is not None:
+            self._member.close()
 
     def pack(self, packet: Packet[VideoStream]) -> tuple[list[bytes], int]:
         """Packetise data that was encoded elsewhere."""
-        return self._packetise(packet), packet.pts or 0
+        return self._coder.packetise(packet), packet.pts or 0
 
     @property
     def target_bitrate(self) -> int:
@@ -150,108 +200,22 @@ class ViewEncoder(Encoder):
     def target_bitrate(self, bitrate: int) -> None:
         self._rate.report(time.monotonic(), bitrate)
 
-    @abstractmethod
-    def _open(self, width: int, height: int) -> VideoCodecContext: ...
 
-    @abstractmethod
-    def _follow_rate(self, context: VideoCodecContext) -> VideoCodecContext: ...
+def coder_for(mime_type: str, encoder: str = "x264") -> type[Coder]:
+    """What codes a negotiated codec.
 
-    def _packetise(self, packet: Packet[VideoStream]) -> list[bytes]:
-        payloads, _ = self._packer.pack(packet)
-        return payloads
+    Args:
+        mime_type: such as "video/H264".
+        encoder: of H.264: "auto", "x264" or "nvenc".
 
-
-class H264ViewEncoder(ViewEncoder):
-    """x264, constrained baseline, level 3.1.
-
-    Opened in constant bitrate at the ceiling, it takes lower rates while it runs, without a key
-    frame; rates above the ceiling, or an opening without a buffer size, would be ignored silently.
+    Raises:
+        ValueError: nothing makes this codec; negotiation offers only those that exist.
+        EncoderUnavailable: NVENC was asked for and does not open.
     """
-
-    codec_name = "H264"
-
-    packer = H264Packer
-
-    def _open(self, width: int, height: int) -> VideoCodecContext:
-        ceiling = self._settings.ceiling
-        context = _context("libx264", width, height, self._settings.fps)
-        context.bit_rate = ceiling
-        context.gop_size = NO_PERIODIC_KEYFRAMES
-        context.profile = "Baseline"
-        context.options = {
-            "preset": "superfast",
-            "tune": "zerolatency",
-            "level": "31",
-            "maxrate": str(ceiling),
-            "bufsize": str(ceiling // BUFFER_TIME),
-            "forced-idr": "1",
-            "sc_threshold": "0",  # no key frame at a scene change: the view never cuts
-        }
-        return context
-
-    def _follow_rate(self, context: VideoCodecContext) -> VideoCodecContext:
-        if context.is_open and context.bit_rate != self._rate.rate:
-            context.bit_rate = self._rate.rate
-        return context
-
-
-class Vp8ViewEncoder(ViewEncoder):
-    """libvpx, which cannot change its bitrate while it runs: each change needs a new stream.
-
-    So the rate is followed in coarse steps, and not at every report.
-    """
-
-    codec_name = "VP8"
-    packer = Vp8Packer
-
-    STEP = 1.4
-    """Ratio of rates at which a new stream pays."""
-
-    PATIENCE = 4.0
-    """Least seconds between two new streams."""
-
-    _opened = 0.0
-
-    def _open(self, width: int, height: int) -> VideoCodecContext:
-        rate = self._rate.rate
-        context = _context("libvpx", width, height, self._settings.fps)
-        context.bit_rate = rate
-        context.gop_size = NO_PERIODIC_KEYFRAMES
-        context.qmin, context.qmax = 2, 56
-        context.options = {
-            "deadline": "realtime",
-            "cpu-used": "-6",
-            "lag-in-frames": "0",
-            "minrate": str(rate),
-            "maxrate": str(rate),  # equal to minrate: constant bitrate
-            "bufsize": str(rate // 2),
-            "error-resilient": "0",
-            "static-thresh": "1",
-            "undershoot-pct": "100",
-            "overshoot-pct": "15",
-        }
-        self._opened = time.monotonic()
-        return context
-
-    def _follow_rate(self, context: VideoCodecContext) -> VideoCodecContext:
-        rate, present = self._rate.rate, context.bit_rate or 1
-        if max(rate / present, present / rate) < self.STEP:
-            return context
-        if time.monotonic() - self._opened < self.PATIENCE:
-            return context
-        self._keyframes.sent(time.monotonic())
-        return self._open(context.width, context.height)
-
-
-def _context(codec: str, width: int, height: int, fps: float) -> VideoCodecContext:
-    context = av.CodecContext.create(codec, "w")
-    assert isinstance(context, VideoCodecContext)
-    context.width, context.height = width, height
-    context.pix_fmt = "yuv420p"
-    context.framerate = Fraction(fps).limit_denominator(1001)
-    context.time_base = VIDEO_TIME_BASE
-    context.thread_count = 1
-    return context
+    for kind in (nvenc.coder(encoder), Vp8Coder):
+        if mime_type.lower() == f"video/{kind.codec_name.lower()}":
+            return kind
+    raise ValueError(f"No encoder makes {mime_type}.")
 
 
 def make_encoder(
@@ -259,13 +223,10 @@ def make_encoder(
     settings: EncoderSettings,
     figures: EncoderFigures,
     encoded: Callable[[float], None] | None = None,
+    sharing: SharedEncodes | None = None,
+    view: int = -1,
+    encoder: str = "x264",
 ) -> ViewEncoder:
-    """The encoder for a negotiated codec.
-
-    Raises:
-        ValueError: no encoder makes it; negotiation offers only those that exist.
-    """
-    for kind in (H264ViewEncoder, Vp8ViewEncoder):
-        if codec.mimeType.lower() == f"video/{kind.codec_name.lower()}":
-            return kind(settings, figures, encoded)
-    raise ValueError(f"No encoder makes {codec.mimeType}.")
+    """The encoder for a negotiated codec; see `ViewEncoder` and `coder_for`."""
+    kind = coder_for(codec.mimeType, encoder)
+    return ViewEncoder(lambda: kind(settings), settings, figures, encoded, sharing, view)

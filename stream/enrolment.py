@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.errors import VisavisError
 from stream.call_state import CallMachine
+from stream.camera import CameraReader
 from stream.messages import Error, Framing, Message
 from stream.metrics import Metrics
 
@@ -35,14 +36,6 @@ NO_PICTURE = Framing(
 )
 
 
-class Camera(Protocol):
-    """Where frames come from and words go to."""
-
-    async def picture(self, timeout: float) -> VideoFrame | None: ...
-
-    def send(self, message: Message) -> None: ...
-
-
 class Enrolment:
     """Looks at camera frames while the call's state wants them.
 
@@ -50,7 +43,8 @@ class Enrolment:
         engine: checks frames and builds avatars; both block.
         executor: threads to do that in.
         machine: the call's state.
-        camera: the caller.
+        reader: of the caller's camera.
+        tell: takes words to the caller.
         built: takes each new avatar.
         metrics: counts.
         interval: seconds between two looks.
@@ -61,7 +55,8 @@ class Enrolment:
         engine: Engine,
         executor: Executor,
         machine: CallMachine,
-        camera: Camera,
+        reader: CameraReader,
+        tell: Callable[[Message], None],
         built: Callable[[Avatar], None],
         metrics: Metrics,
         interval: float,
@@ -69,7 +64,8 @@ class Enrolment:
         self._engine = engine
         self._executor = executor
         self._machine = machine
-        self._camera = camera
+        self._reader = reader
+        self._tell = tell
         self._built = built
         self._metrics = metrics
         self._interval = interval
@@ -86,16 +82,16 @@ class Enrolment:
                 self._wanted.clear()
                 await self._wanted.wait()
                 continue
-            frame = await self._camera.picture(NO_PICTURE_AFTER)
-            if frame is None:
-                self._camera.send(NO_PICTURE)
+            shot = await self._reader.shot(NO_PICTURE_AFTER)
+            if shot is None:
+                self._tell(NO_PICTURE)
                 continue
             started = time.monotonic()
             try:
-                await self._look(frame)
+                await self._look(shot.frame)
             except Exception:
                 logger.exception("A camera frame could not be examined; the call goes on.")
-                self._camera.send(
+                self._tell(
                     Error("internal", "The server could not examine the picture. It tries again.")
                 )
                 await asyncio.sleep(AFTER_FAILURE)
@@ -104,7 +100,7 @@ class Enrolment:
     async def _look(self, frame: VideoFrame) -> None:
         loop = asyncio.get_running_loop()
         picture, check = await loop.run_in_executor(self._executor, self._check, frame)
-        self._camera.send(Framing(check.fit, check.code, check.reason))
+        self._tell(Framing(check.fit, check.code, check.reason))
         if not self._machine.checked(check.fit):
             return
         building = self._executor.submit(self._engine.build_avatar, picture)
@@ -117,7 +113,7 @@ class Enrolment:
         except VisavisError as error:
             self._machine.refused()
             self._metrics.avatars.labels("refused").inc()
-            self._camera.send(Framing(False, error.code, error.reason))
+            self._tell(Framing(False, error.code, error.reason))
         except Exception:
             self._machine.refused()
             self._metrics.avatars.labels("failed").inc()

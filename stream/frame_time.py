@@ -17,10 +17,11 @@ COARSE = 0.25
 """Work of a coarse picture as part of a raw one: that of its pixels. It is a little more in truth,
 so nobody is let in because others see coarse pictures."""
 
-ENOUGH_SECONDS = 1.0
+ENOUGH_SECONDS = 0.33
 ENOUGH_PICTURES = 3.0
-"""What must have been rendered lately for the average to mean anything. An engine that worked for
-less than a second of the last five has room in any case."""
+"""What must have been rendered lately for the average to mean anything. An engine that worked less
+than this in the last five seconds has room in any case, also if all the views that rest now, and
+are rendered at a third of their rate, were to move."""
 
 
 class FrameTime:

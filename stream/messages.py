@@ -30,11 +30,52 @@ class Framing(Message):
 
 @dataclass(frozen=True)
 class Live(Message):
-    """To the caller: receivers can come now. `link` is a path on this server."""
+    """To the caller: receivers can come now. `link` and `room_link` are paths on this server."""
 
     type: ClassVar[str] = "live"
     call: str
     link: str
+    room: str | None = None
+    room_link: str | None = None
+
+
+@dataclass(frozen=True)
+class Presence(Message):
+    """To both: whether the avatar follows the caller, on every change and once on joining.
+
+    `state` is "live"; "held" while the face cannot be followed and the last good avatar stays; or
+    "away" while a caller is waited for whose connection was lost. `reason` is for whoever reads it,
+    and empty when the state is "live".
+    """
+
+    type: ClassVar[str] = "presence"
+    state: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """Somebody in a room: the call's name, and "waiting", "live" or "away"."""
+
+    call: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Room(Message):
+    """To both: who is in the room, in the order of their seats, on every change and on joining.
+
+    `link` is a path on this server, `size` the most people with cameras, `you` the own call of
+    whoever reads it, null for one who only watches.
+    """
+
+    type: ClassVar[str] = "room"
+    room: str
+    link: str
+    members: tuple[Member, ...]
+    size: int
+    you: str | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +93,16 @@ class Frame(Message):
     type: ClassVar[str] = "frame"
     rtp: int
     seq: int | None
+
+
+@dataclass(frozen=True)
+class Frames(Message):
+    """To a receiver whose `control` channel has the protocol "frames": what `Frame` says of several
+    frames, as pairs of `rtp` and `seq`, because each message costs the server half a millisecond.
+    """
+
+    type: ClassVar[str] = "frames"
+    frames: tuple[tuple[int, int | None], ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +132,8 @@ class Statistics(Message):
     that were replaced by a newer one before they could be sent, since the start, `gpus` the load of
     the server's GPUs, empty where it is not available. `effort` is what the server has time for
     while views move: "refined" all, "raw" no refining, "slow" at half the rate too, "coarse" drawn
-    at half the size too.
+    at half the size too. `lift_fps` avatars per second that follow the caller, `lift_ms` from the
+    arrival of a camera frame until its avatar is in use, `codec` and `width` of what is sent.
     """
 
     type: ClassVar[str] = "stats"
@@ -94,6 +146,10 @@ class Statistics(Message):
     dropped: int
     gpus: tuple[GpuFigures, ...] = ()
     effort: str = "refined"
+    lift_fps: float = 0.0
+    lift_ms: float = 0.0
+    codec: str = ""
+    width: int = 0
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,14 @@ def add(app: FastAPI) -> None:
             return not_found(problem)
         return _page("call.html")
 
+    @app.api_route("/r/{room}", methods=READ)
+    async def room_page(request: Request, room: str) -> Response:
+        try:
+            request.app.state.switchboard.find_room(room)
+        except Problem as problem:
+            return not_found(problem)
+        return _page("index.html")  # the same page: by its address it knows that one is invited
+
     @app.api_route("/favicon.ico", methods=READ)
     async def icon() -> Response:
         return FileResponse(FOLDER / "icon.svg", media_type="image/svg+xml", headers=FRESH)

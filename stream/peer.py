@@ -23,13 +23,16 @@ from aiortc.sdp import candidate_from_sdp
 
 from stream import control, offer, problems
 from stream.messages import Error, Message, Pong
-from stream.patches import host_addresses, turn_servers
+from stream.patches import consent, host_addresses, turn_servers
 from stream.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-WATCH_INTERVAL = 1.0
-"""Seconds between two looks at whether the peer still sends."""
+WATCH_PART = 1 / 12
+"""Part of the silence after which a peer is given up that passes between two looks."""
+
+ASK_PART = 1 / 4
+"""Part of that silence after which the peer is asked whether it is there."""
 
 CLOSE_TIMEOUT = 5.0
 """Seconds after which a connection that does not close is left to the garbage collector."""
@@ -192,6 +195,11 @@ class Peer:
         with contextlib.suppress(InvalidStateError, ConnectionError):
             channel.send(message.to_json())
 
+    @property
+    def control_protocol(self) -> str:
+        """The subprotocol that the other side gave its `control` channel."""
+        return self._control.protocol if self._control is not None else ""
+
     async def close(self) -> None:
         """Free everything; a second call does nothing."""
         if self._closing:
@@ -290,11 +298,15 @@ class Peer:
             self._ending.add_done_callback(self._finished)
 
     async def _watch(self) -> None:
-        """Give up a peer that does not connect, or that has fallen silent."""
+        """Give up a peer that does not connect, or that has fallen silent.
+
+        Everything counts that it sends: media, reports, messages, and answers when it is asked.
+        """
         born = time.monotonic()
         heard, packets = born, -1
+        timeout = self._settings.silence_timeout
         while True:
-            await asyncio.sleep(WATCH_INTERVAL)
+            await asyncio.sleep(timeout * WATCH_PART)
             now = time.monotonic()
             if self.connection.connectionState in ("new", "connecting"):
                 if now - born > self._settings.connect_timeout:
@@ -304,7 +316,12 @@ class Peer:
             received = await self._packets_received()
             if received != packets:
                 heard, packets = now, received
-            elif now - heard > self._settings.silence_timeout:
+            elif now - heard <= timeout * ASK_PART:
+                continue
+            elif await consent.answers(self.connection):
+                heard = time.monotonic()
+            # It was last heard up to one look before `heard`, and the next look may be too late.
+            elif time.monotonic() - heard > timeout * (1 - 2 * WATCH_PART):
                 self._give_up("The connection was lost.")
                 return
 

@@ -50,6 +50,32 @@ def unknown_call() -> Problem:
     )
 
 
+def unknown_room() -> Problem:
+    return Problem(
+        404,
+        "There is no such room",
+        "Everybody has left, or it never was. Ask for a new link, or open a room of your own.",
+    )
+
+
+def room_full(size: int) -> Problem:
+    return Problem(
+        503,
+        "The room is full",
+        f"It has {size} people with cameras, and room for no more. You can still watch.",
+        {"Retry-After": "30"},
+    )
+
+
+def no_lift_time() -> Problem:
+    return Problem(
+        503,
+        "The server is busy",
+        "It has no time to follow one more face now. You can still watch.",
+        {"Retry-After": "30"},
+    )
+
+
 def unknown_session() -> Problem:
     return Problem(404, "There is no such connection", "It has ended. Connect again.")
 
@@ -98,7 +124,8 @@ def no_restart() -> Problem:
     return Problem(
         422,
         "ICE restarts are not supported",
-        "The fragment has other ICE credentials than the offer. Hang up and connect again.",
+        "The fragment has other ICE credentials than the offer. Connect anew; a caller keeps the "
+        "call by POST /whip?resume=CALL&key=KEY.",
     )
 
 

@@ -7,30 +7,26 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models.engine import RenderRequest
 from models.viewpoint import Viewpoint
-from stream.avatar_lease import AvatarLease
 from stream.effort_policy import Effort, EffortPolicy
 from stream.frame_time import FrameTime
-from stream.mailbox import Mailbox
 from stream.metrics import Metrics
-from stream.pacer import Arrival, Pacer
+from stream.pacer import Arrival
 from stream.settings import Settings
+from stream.view import Company, Picture, Sight, View, alike, sight_of
 from stream.viewpoint_inbox import Aim
 
 if TYPE_CHECKING:
     from models.engine import Avatar, Engine
 
-logger = logging.getLogger(__name__)
+__all__ = ["Picture", "RenderLoop", "View"]
 
-Picture = NDArray[np.uint8]
+logger = logging.getLogger(__name__)
 
 AFTER_FAILURE = 0.25
 """Seconds that a thread rests after the engine failed: a broken one must not fill the log."""
@@ -39,47 +35,38 @@ ONE_BY_ONE = 8
 """Pictures asked for at once of an engine that makes one after another: none is delivered before
 all are there."""
 
+AVATAR_TRIES = 3
+"""An avatar that is being replaced just now may be given up before it is held; the next one is not
+replaced as soon."""
+
 STOP_TIMEOUT = 10.0
 """Seconds that the end of a thread is waited for: an engine that hangs must not hold us up."""
 
 
-@dataclass
-class View:
-    """What the render threads know of one receiver.
+@dataclass(frozen=True)
+class _Target:
+    """For whom a picture is made, and the number of it among that view's pictures."""
 
-    Args:
-        avatar: gives the call's present avatar, or None.
-        deliver: takes a finished picture [H*3/2, W] with the aim it shows, whether it was refined,
-            and when its viewpoint was taken; called by a render thread.
-        pacer: when frames are due.
-        aims: the newest viewpoint of the receiver.
-        refine: whether the receiver wants refined pictures.
-    """
-
-    avatar: Callable[[], AvatarLease | None]
-    deliver: Callable[[Picture, Aim | None, bool, float], None]
-    pacer: Pacer
-    aims: Mailbox[Aim] = field(default_factory=Mailbox)
-    refine: bool = True
-    aim: Aim | None = None
-    rendering: int = 0
-    started: int = 0
-    delivered: int = 0
+    view: View
+    aim: Aim | None
+    ticket: int
 
 
 @dataclass(frozen=True)
 class _Job:
-    view: View
-    aim: Aim | None
-    ticket: int
+    """One picture to make."""
+
+    targets: tuple[_Target, ...]
+    viewpoint: Viewpoint
     due: float
     started: float
     policy: EffortPolicy
     effort: Effort
+    pictured: float | None = None
 
-    def request(self, avatar: Avatar, viewpoint: Viewpoint) -> RenderRequest:
+    def request(self, avatar: Avatar) -> RenderRequest:
         return RenderRequest(
-            avatar, viewpoint, self.effort is Effort.REFINED, self.effort is Effort.COARSE
+            avatar, self.viewpoint, self.effort is Effort.REFINED, self.effort is Effort.COARSE
         )
 
 
@@ -88,8 +75,10 @@ class RenderLoop:
 
     Frames that fall due together are rendered as batches: one per idle thread; or, where the engine
     renders a batch in hardly more time than one picture, all by one thread, while others deliver
-    what it rendered before. A receiver may have as many pictures in the making as there are
-    threads, but is given them in order; one that was overtaken is dropped.
+    what it rendered before. Receivers who see the same person from the same viewpoint share a
+    picture: the very same array is delivered to each; at rest their frames fall due together. A
+    receiver may have as many pictures in the making as there are threads, but is given them in
+    order; one that was overtaken is dropped.
 
     Args:
         engine: renders; its `render` blocks and may be called by several threads.
@@ -101,7 +90,7 @@ class RenderLoop:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics
-        # A view that moves needs its frames in time; one that rests is better late than raw.
+        # Where the view or the person moves frames must be in time; else better late than raw.
         self._moving = EffortPolicy(settings.frame_budget)
         self._resting = EffortPolicy(settings.rest_budget)
         self._together = engine.batch > 1
@@ -170,7 +159,7 @@ class RenderLoop:
                 self._views.remove(view)
 
     def wake(self) -> None:
-        """A viewpoint has come into an empty mailbox."""
+        """A viewpoint has come into an empty mailbox, or a call has another avatar."""
         with self._changed:
             self._changed.notify()
 
@@ -191,13 +180,16 @@ class RenderLoop:
                     now = time.monotonic()
                     due, next_due = self._due(now)
                     if due:
-                        share = len(due) if self._together else math.ceil(len(due) / self._idle)
-                        taken = due[: min(share, self._most)]
-                        if self._together:
+                        groups = alike(due)
+                        share = len(groups)
+                        if not self._together:
+                            share = math.ceil(share / self._idle)
+                        else:
                             self._holder = threading.get_ident()
-                        if len(taken) < len(due):
+                        taken = groups[: min(share, self._most)]
+                        if len(taken) < len(groups):
                             self._changed.notify()
-                        return self._begin(taken, now)
+                        return self._begin([due for group in taken for due in group], now)
                     self._changed.wait(None if next_due == math.inf else next_due - now)
                 return None
             finally:
@@ -214,7 +206,8 @@ class RenderLoop:
             policy = self._policy(view, waiting is not None)
             view.pacer.slowness = policy.level.slowness
             at = view.pacer.due_at(
-                Arrival(waiting.received, waiting.interval) if waiting is not None else None
+                Arrival(waiting.received, waiting.interval) if waiting is not None else None,
+                news=view.avatar() is not view.shown,
             )
             if at <= now:
                 due.append((at, view))
@@ -224,19 +217,39 @@ class RenderLoop:
         return due, next_due
 
     def _begin(self, taken: list[tuple[float, View]], now: float) -> list[_Job]:
-        jobs = []
+        jobs: dict[Sight | int, _Job] = {}
         for due, view in taken:
             aim = view.aims.take()
             policy = self._policy(view, aim is not None)
-            view.pacer.framed(now, fresh=aim is not None)
             if aim is not None:
                 view.aim = aim
                 due = max(due, aim.received)
-            view.rendering += 1
-            view.started += 1
-            wanted = Effort.REFINED if view.refine else Effort.RAW
-            jobs.append(_Job(view, view.aim, view.started, due, now, policy, wanted))
-        return self._decided(jobs, now)
+            sight = sight_of(view)
+            # Without an avatar nothing is made, nor shared.
+            key: Sight | int = sight if sight[0] is not None else id(view)
+            view.pacer.framed(now, fresh=aim is not None, news=sight[0] is not view.shown)
+            target = _target(view, sight)
+            job = jobs.get(key)
+            if job is None:
+                wanted = Effort.REFINED if view.refine else Effort.RAW
+                jobs[key] = _Job((target,), sight[1], due, now, policy, wanted)
+            else:
+                due = min(due, job.due)
+                jobs[key] = replace(job, targets=(*job.targets, target), due=due)
+        self._join(jobs, now)
+        return self._decided(list(jobs.values()), now)
+
+    def _join(self, jobs: dict[Sight | int, _Job], now: float) -> None:
+        """Let views that rest have their frames together with others of the same sight."""
+        for view in self._views:
+            if view.rendering or view.aims.full or not view.pacer.may_join(now):
+                continue
+            sight = sight_of(view)
+            job = jobs.get(sight)
+            if job is None:
+                continue
+            view.pacer.joined(job.targets[0].view.pacer, news=sight[0] is not view.shown)
+            jobs[sight] = replace(job, targets=(*job.targets, _target(view, sight)))
 
     def _decided(self, jobs: list[_Job], now: float) -> list[_Job]:
         """Jobs that say what their views want, with what there is time for."""
@@ -250,7 +263,7 @@ class RenderLoop:
         return [replace(job, effort=max(job.effort, efforts[job.policy])) for job in jobs]
 
     def _policy(self, view: View, aimed: bool) -> EffortPolicy:
-        return self._resting if not aimed and view.pacer.resting else self._moving
+        return self._resting if not aimed and view.pacer.still else self._moving
 
     def _leave(self) -> None:
         """Let another thread have the engine."""
@@ -264,11 +277,10 @@ class RenderLoop:
             with contextlib.ExitStack() as held:
                 ready: list[tuple[_Job, RenderRequest]] = []
                 for job in jobs:
-                    lease = job.view.avatar()
-                    avatar = held.enter_context(lease.use()) if lease is not None else None
-                    if avatar is not None:
-                        viewpoint = job.aim.viewpoint if job.aim is not None else Viewpoint()
-                        ready.append((job, job.request(avatar, viewpoint)))
+                    found = _newest_avatar(job, held)
+                    if found is not None:
+                        avatar, pictured = found
+                        ready.append((replace(job, pictured=pictured), job.request(avatar)))
                 if ready:
                     self._render_ready(ready)
         except Exception:
@@ -278,8 +290,8 @@ class RenderLoop:
         finally:
             self._leave()
             with self._changed:
-                for job in jobs:
-                    job.view.rendering -= 1
+                for target in (target for job in jobs for target in job.targets):
+                    target.view.rendering -= 1
                 self._changed.notify()
 
     def _count_left_out(self) -> None:
@@ -318,10 +330,35 @@ class RenderLoop:
             self._metrics.effort.set(self._moving.level)
             fresh = []
             for (job, _), picture in zip(ready, pictures, strict=True):
-                if job.ticket <= job.view.delivered:
-                    self._metrics.dropped.labels("overtaken").inc()
-                    continue
-                job.view.delivered = job.ticket
-                fresh.append((job, picture))
-        for job, picture in fresh:
-            job.view.deliver(picture, job.aim, job.effort is Effort.REFINED, job.started)
+                views = frozenset(target.view.number for target in job.targets)
+                company = Company(views, job.pictured)
+                for target in job.targets:
+                    if target.ticket <= target.view.delivered:
+                        self._metrics.dropped.labels("overtaken").inc()
+                        continue
+                    target.view.delivered = target.ticket
+                    fresh.append((job, target, picture, company))
+        for job, target, picture, company in fresh:
+            refined = job.effort is Effort.REFINED
+            target.view.deliver(picture, target.aim, refined, job.started, company)
+
+
+def _target(view: View, sight: Sight) -> _Target:
+    view.shown = sight[0]
+    view.rendering += 1
+    view.started += 1
+    return _Target(view, view.aim, view.started)
+
+
+def _newest_avatar(job: _Job, held: contextlib.ExitStack) -> tuple[Avatar, float | None] | None:
+    """The person as of now, who may have changed since the picture fell due, and when the camera
+    frame came in that the person is made from. The avatar is kept open by `held`. None if there is
+    nobody."""
+    for _ in range(AVATAR_TRIES):
+        lease = job.targets[0].view.avatar()
+        if lease is None:
+            return None
+        avatar = held.enter_context(lease.use())
+        if avatar is not None:
+            return avatar, lease.arrived
+    return None

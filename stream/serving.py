@@ -35,14 +35,17 @@ def run(settings: Settings, demo: bool = False) -> None:
     Raises:
         PortError: the port is taken, or the address is not this machine's.
         SetupError: something that the engine needs is missing.
+        EncoderUnavailable: NVENC is asked for and does not open.
     """
     with contextlib.ExitStack() as closing:
         # Before the seconds of loading, so that a taken port shows at once.
         listener = closing.enter_context(listen(settings.host, settings.port))
         from models.engine import load_engine
+        from stream import nvenc
         from stream.progress import Progress
         from stream.server import create_app, server
 
+        nvenc.coder(settings.encoder)  # asked for and absent: said before the seconds of loading
         ready_calls: Mapping[str, NDArray[np.uint8]] = {}
         with Progress("loading", 1) as progress:
             if demo:

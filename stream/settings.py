@@ -13,6 +13,8 @@ SIZES = (256, 512)
 DEVICES = ("auto", "cpu", "cuda")
 MEDIA_ADDRESSES = ("auto", "loopback")
 ADMISSIONS = ("raw", "refined", "off")
+AVATARS = ("live", "once")
+ENCODERS = ("auto", "x264", "nvenc")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Settings:
         media_addresses: addresses that media is offered on. "auto": those of the network, and
             127.0.0.1 as well where `host` is a loopback address or there is no network. "loopback":
             127.0.0.1 alone, so that no other machine can send anything; not every browser connects.
+        avatar: "live": the avatar follows the caller, lifted again from the newest camera frame.
+            "once": it stays as it was built.
+        live_fps: most avatars per second that are lifted for one caller.
+        encoder: of H.264: "x264", "nvenc" (an NVIDIA GPU's), or "auto": nvenc where it opens.
+        audio: whether the caller's voice is handed on to the receivers.
         fps: frames per second that each receiver is sent.
         render_threads: threads that call the engine; two overlap rasterising and refining, or on a
             GPU the delivery of one batch and the rendering of the next.
@@ -46,9 +53,12 @@ class Settings:
         check_interval: between two looks at the caller's camera before the avatar is there.
         fit_frames: fit frames in a row that start the building of the avatar.
         connect_timeout: a peer that has not connected after this long is given up.
-        silence_timeout: a connected peer that has sent nothing for this long is given up.
+        silence_timeout: a connected peer that has sent nothing for this long is given up. Even one
+            who only watches in silence sends reports of what arrived, and pings, every few seconds.
+        resume_timeout: for which a call waits for a caller whose connection was lost.
         statistics_interval: between two "stats" messages.
         max_calls: calls at once.
+        room_size: people with cameras in a room.
         max_receivers: receivers of all calls together.
         admission: whether a receiver is turned away when there is no time to render for one more,
             by measured times. "raw": when raw pictures for all would not fit the frame budget.
@@ -68,6 +78,10 @@ class Settings:
     turn_secret: str | None = field(default=None, repr=False)
     turn_lifetime: float = 3600.0
     media_addresses: str = "auto"
+    avatar: str = "live"
+    live_fps: float = 30.0
+    encoder: str = "auto"
+    audio: bool = True
     fps: float = 30.0
     render_threads: int = 2
     max_batch: int | None = None
@@ -79,9 +93,11 @@ class Settings:
     check_interval: float = 0.2
     fit_frames: int = 2
     connect_timeout: float = 20.0
-    silence_timeout: float = 10.0
+    silence_timeout: float = 6.0
+    resume_timeout: float = 30.0
     statistics_interval: float = 1.0
     max_calls: int = 32
+    room_size: int = 6
     max_receivers: int = 64
     admission: str = "raw"
     min_gpu_memory: int = 256 * 1024**2
@@ -100,10 +116,19 @@ class Settings:
             )
         if self.admission not in ADMISSIONS:
             raise ValueError(f"The admission must be one of {ADMISSIONS}, not {self.admission}.")
+        if self.avatar not in AVATARS:
+            raise ValueError(f"The avatar must be one of {AVATARS}, not {self.avatar}.")
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"The encoder must be one of {ENCODERS}, not {self.encoder}.")
         ice_servers.check(self.ice_servers, self.ice_policy, self.turn_secret, self.turn_lifetime)
         if not 1 <= self.fps <= 60:
             raise ValueError(f"The frame rate must be between 1 and 60, not {self.fps}.")
-        for name in ("render_threads", "max_batch", "fit_frames", "max_calls", "max_receivers"):
+        if not 1 <= self.live_fps <= 60:
+            raise ValueError(f"live_fps must be between 1 and 60, not {self.live_fps}.")
+        if self.silence_timeout <= 0 or self.resume_timeout < 0:
+            raise ValueError("silence_timeout must be above 0, and resume_timeout not below.")
+        counts = ("render_threads", "max_batch", "fit_frames", "max_calls", "room_size")
+        for name in (*counts, "max_receivers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import asdict
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -57,13 +58,33 @@ async def fragments_are_taken() -> Response:
 
 
 @router.post("/whip")
-async def call(request: Request) -> Response:
-    """Open a call: the body is the caller's SDP offer."""
-    opened, answer = await _switchboard(request).open(await _body(request, SDP))
-    assert opened.caller is not None
+async def call(
+    request: Request, room: str | None = None, resume: str | None = None, key: str = ""
+) -> Response:
+    """Open a call: the body is the caller's SDP offer.
+
+    Args:
+        request: with the offer.
+        room: where to sit down; a new one by default.
+        resume: the call that the caller comes back to, with a new connection.
+        key: of that call.
+    """
+    switchboard = _switchboard(request)
+    # A wrong link matters more than a wrong body.
+    if resume is not None:
+        opened = _own(switchboard.find(resume), key)
+        answer = await opened.resume(await _body(request, SDP))
+    else:
+        seat = switchboard.find_room(room) if room is not None else None
+        opened, answer = await switchboard.open(await _body(request, SDP), seat)
+    if opened.caller is None or opened.room is None:
+        raise problems.unknown_call()  # the connection broke before the answer was out
     # The call's name is in every invitation; only the caller gets the key that ends the call.
-    location = f"/whip/{opened.slug}?key={opened.caller.id}"
-    headers = {"Location": location, "Visavis-Call": opened.slug}
+    headers = {
+        "Location": f"/whip/{opened.slug}?key={opened.key}",
+        "Visavis-Call": opened.slug,
+        "Visavis-Room": opened.room.slug,
+    }
     return _created(request, opened.caller, answer, headers)
 
 
@@ -76,9 +97,7 @@ async def trickle_caller(request: Request, call: str, key: str = "") -> Response
 @router.delete("/whip/{call}")
 async def hang_up(request: Request, call: str, key: str = "") -> Response:
     """End a call."""
-    found = _switchboard(request).find(call)
-    _caller(found, key)
-    await found.end(HUNG_UP)
+    await _own(_switchboard(request).find(call), key).end(HUNG_UP)
     return Response(headers={"Cache-Control": "no-store"})
 
 
@@ -106,6 +125,17 @@ async def leave(request: Request, call: str, receiver: str) -> Response:
     return Response(headers={"Cache-Control": "no-store"})
 
 
+@router.api_route("/rooms/{room}", methods=["GET", "HEAD"])
+async def describe_room(request: Request, room: str) -> Response:
+    """Who is in a room."""
+    found = _switchboard(request).find_room(room)
+    members = [asdict(member) for member in found.members]
+    return JSONResponse(
+        {"room": found.slug, "size": found.size, "members": members},
+        headers={"Cache-Control": "no-store"},
+    )
+
+
 @router.api_route("/calls/{call}", methods=["GET", "HEAD"])
 async def describe(request: Request, call: str) -> Response:
     """Whether a call can be joined."""
@@ -123,17 +153,29 @@ def _switchboard(request: Request) -> Switchboard:
     return switchboard
 
 
-def _caller(call: Call, key: str) -> CallerPeer:
-    """The caller, for whoever has the key.
+def _own(call: Call, key: str) -> Call:
+    """The call, for whoever has its key.
 
     Raises:
         Problem: the call is one that the server itself keeps, or the key is not right.
     """
-    if call.caller is None:
+    if call.key is None:
         raise problems.unknown_session()
-    if not secrets.compare_digest(call.caller.id.encode(), key.encode()):
+    if not secrets.compare_digest(call.key.encode(), key.encode()):
         raise problems.not_yours()
-    return call.caller
+    return call
+
+
+def _caller(call: Call, key: str) -> CallerPeer:
+    """The caller's connection, for whoever has the call's key.
+
+    Raises:
+        Problem: as `_own`, or the connection was lost.
+    """
+    caller = _own(call, key).caller
+    if caller is None:
+        raise problems.unknown_session()
+    return caller
 
 
 def _settings(request: Request) -> Settings:

@@ -10,7 +10,9 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.video.frame import VideoFrame
 
 from stream.mailbox import Mailbox
+from stream.packet_pacer import PacketPacer
 from stream.patches.encoder_seam import EncoderMaker, encoder_maker
+from stream.patches.packet_pacing import packet_pacer
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,14 @@ class Rendered:
         frame: yuv420p with its pts.
         sequence: the number of the viewpoint that it shows, None before the first.
         refined: whether the refiner has seen it.
+        pictured: when the camera frame came in that the avatar follows, in seconds of the monotonic
+            clock; None if it follows nobody.
     """
 
     frame: VideoFrame
     sequence: int | None
     refined: bool
+    pictured: float | None = None
 
 
 class ViewTrack(MediaStreamTrack):
@@ -34,14 +39,21 @@ class ViewTrack(MediaStreamTrack):
     Args:
         make_encoder: builds the encoder of this track once the codec is negotiated.
         sending: called with each frame when it is about to be encoded and sent.
+        packets: spreads the packets of large frames; None to send them all at once.
     """
 
     kind = "video"
 
-    def __init__(self, make_encoder: EncoderMaker, sending: Callable[[Rendered], None]) -> None:
+    def __init__(
+        self,
+        make_encoder: EncoderMaker,
+        sending: Callable[[Rendered], None],
+        packets: PacketPacer | None = None,
+    ) -> None:
         super().__init__()
         self._make_encoder = make_encoder
         self._sending = sending
+        self._packets = packets
         self._newest: Mailbox[Rendered] = Mailbox()
         self._arrived = asyncio.Event()
         self._last_pts = -1
@@ -64,6 +76,7 @@ class ViewTrack(MediaStreamTrack):
             MediaStreamError: the track has been stopped.
         """
         encoder_maker.set(self._make_encoder)
+        packet_pacer.set(self._packets)
         while self.readyState == "live":
             rendered = self._newest.take()
             if rendered is None:

@@ -10,8 +10,11 @@ from stream.patches import (
     connecting,
     encoder_seam,
     host_addresses,
-    marker_release,
+    lost_packets,
+    packet_pacing,
     playout_delay,
+    repairs,
+    rsa_peers,
     turn_servers,
 )
 
@@ -26,7 +29,10 @@ def apply() -> None:
     connecting.apply()
     encoder_seam.apply()
     host_addresses.apply()
-    marker_release.apply()
+    lost_packets.apply()
+    packet_pacing.apply()
     playout_delay.apply()
+    repairs.apply()
+    rsa_peers.apply()
     turn_servers.apply()
     _applied = True

@@ -16,7 +16,7 @@ import numpy as np
 from models.engine import RenderRequest
 from stream.server import create_app, server
 from stream.settings import Settings
-from tests.stream.bar_engine import BarEngine, Picture
+from tests.stream.bar_engine import BarAvatar, BarEngine, Picture
 
 PATIENCE = 30.0
 """Seconds that starting and stopping may take on a busy machine."""
@@ -33,6 +33,17 @@ class SlowEngine(BarEngine):
 
     def stage_times(self) -> dict[str, float]:
         return {"rasterise": self.slow * 1e3, "refine": 0.0, "i420": 0.0}
+
+
+class ShadeEngine(SlowEngine):
+    """Draws below the bar a ground as light as what the avatar was made of."""
+
+    def _draw(self, request: RenderRequest) -> Picture:
+        picture = super()._draw(request)
+        assert isinstance(request.avatar, BarAvatar)
+        luma = 16 + request.avatar.brightness * 219 / 255  # video has black at 16 and white at 235
+        picture[self.size * 3 // 4 : self.size] = round(luma)
+        return picture
 
 
 @contextmanager

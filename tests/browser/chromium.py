@@ -80,16 +80,20 @@ class Watch:
 
 
 @contextmanager
-def open_browser(film: Path) -> Iterator[Browser]:
-    """A headless Chromium that sees `film` (MJPEG) as its camera; skips the test without one."""
+def open_browser(film: Path, sound: Path | None = None) -> Iterator[Browser]:
+    """A headless Chromium that sees `film` (MJPEG) as its camera; skips the test without one.
+
+    It hears `sound` (WAV) as its microphone; a beep each second by default.
+    """
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(MISSING)
+    files = [f"--use-file-for-fake-video-capture={film}"]
+    if sound is not None:
+        files.append(f"--use-file-for-fake-audio-capture={sound}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path,
-            headless=True,
-            args=[*FLAGS, f"--use-file-for-fake-video-capture={film}"],
+            executable_path=path, headless=True, args=[*FLAGS, *files]
         )
         try:
             yield browser

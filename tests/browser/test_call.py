@@ -65,7 +65,7 @@ def call(browser: Browser, server: str, screenshots: Path) -> Iterator[Call]:
             if now[0] == "building" or (now[0] == "framing" and "face" in now[1].lower()):
                 caller.screenshot(path=screenshots / f"caller-{now[0]}.png")
         caller.wait_for_timeout(50)
-    receiver = ReceiverPage(context.new_page(), caller.input_value("#link"))
+    receiver = ReceiverPage(context.new_page(), caller.evaluate("visavis.stats().link"))
     yield Call(context, caller, receiver, said, watch, receiver.picture())
     context.close()
 
@@ -95,8 +95,11 @@ def test_page_says_in_words_what_is_wrong_until_the_frame_is_fit(call: Call) -> 
 
 def test_invite_link_leads_to_this_call(call: Call, server: str) -> None:
     link = call.caller.input_value("#link")
-    assert link.startswith(f"{server}/c/")
-    assert len(link.removeprefix(f"{server}/c/")) >= 16
+    assert link.startswith(f"{server}/r/")
+    assert len(link.removeprefix(f"{server}/r/")) >= 16
+    assert call.context.request.get(link.replace("/r/", "/rooms/")).json()["members"] == [
+        {"call": call.receiver.stats()["call"], "state": "live"}
+    ]
     expect(call.caller.locator("#detail")).to_have_text("1 person is looking at you.")
 
 
@@ -195,7 +198,7 @@ def test_reset_returns_to_the_start_view(call: Call, read_face: FaceReader) -> N
     front = read_face(call.front).points
     returned = np.linalg.norm(back - front, axis=1).mean()
     moved = np.linalg.norm(away - front, axis=1).mean()
-    assert returned < 2, f"landmarks are {returned:.1f} px from the start view"
+    assert returned < 3, f"landmarks are {returned:.1f} px from the start view"
     assert moved > 8, f"landmarks moved by {moved:.1f} px only"
 
 
@@ -273,7 +276,7 @@ def test_hanging_up_ends_the_call_for_the_receiver(call: Call, screenshots: Path
     """The last one: the call is over then."""
     call.caller.bring_to_front()
     call.caller.screenshot(path=screenshots / "caller-live.png")
-    call.caller.click("#hangup")
+    call.caller.click("#leave")
     call.receiver.page.wait_for_selector('#receiver[data-state="ended"]')
     assert call.receiver.page.inner_text("#headline") == "The call has ended."
     call.receiver.page.screenshot(path=screenshots / "receiver-ended.png")

@@ -1,4 +1,4 @@
-"""The page's modules that need no page: limits and easing of the view, latency, links, words."""
+"""The page's modules that need no page: views, prediction, seats, latency, signs of life, words."""
 
 from __future__ import annotations
 
@@ -174,3 +174,220 @@ def test_what_is_left_out_is_said_in_words(run: Run) -> None:
         "",
         "",
     ]
+
+
+# ---- seats ----
+
+
+def test_ring_is_the_same_for_all(run: Run) -> None:
+    """Whoever has me at the left edge, I have at the right edge."""
+    seen = run(
+        "seats.js",
+        """
+        const members = [..."abcd"].map((call) => ({ call, state: "live" }));
+        const seen = (you) => m.ring(members, you).map(({ call }) => call).join("");
+        return [..."abcd", null].map(seen);
+        """,
+    )
+    assert seen == ["bcd", "cda", "dab", "abc", "abcd"]
+
+
+def test_people_face_each_other(run: Run) -> None:
+    seats = run(
+        "seats.js",
+        """
+        const members = [..."abcdef"].map((call) => ({ call, state: "live" }));
+        return [1, 2, 3, 5].map((n) => m.arrange(members.slice(0, n + 1), "a", 1280, 700)
+          .map(({ yaw, person, place }) => [yaw, person, place.x]));
+        """,
+    )
+    for row in seats:
+        yaws, people, places = zip(*row, strict=True)
+        assert list(places) == sorted(places)
+        assert people == tuple(range(2, len(row) + 2))
+        assert yaws == pytest.approx([-yaw for yaw in yaws[::-1]])  # left looks right, right left
+        assert list(yaws) == sorted(yaws) and max(yaws) <= 15
+    assert [yaw for yaw, *_ in seats[0]] == [0]
+    assert [yaw for yaw, *_ in seats[1]] == [-7.5, 7.5]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 700), (390, 740), (844, 300), (700, 700)])
+def test_tiles_fill_the_stage_and_do_not_overlap(run: Run, width: int, height: int) -> None:
+    found = run("seats.js", f"return [1,2,3,4,5].map((n) => m.places(n, {width}, {height}));")
+    for count, places in enumerate(found, 1):
+        assert len(places) == count
+        for place in places:
+            assert place["x"] >= -1e-9 and place["x"] + place["width"] <= 1 + 1e-9
+            assert place["y"] >= -1e-9 and place["y"] + place["height"] <= 1 + 1e-9
+        for i, a in enumerate(places):
+            for b in places[:i]:
+                apart = max(abs(a["x"] - b["x"]) / a["width"], abs(a["y"] - b["y"]) / a["height"])
+                assert apart > 1 - 1e-9
+        rows = {round(place["y"], 6) for place in places}
+        assert len(rows) * places[0]["height"] == pytest.approx(1)
+    assert run("seats.js", "return m.places(0, 100, 100);") == []
+
+
+def test_phone_has_more_rows_than_a_wide_screen(run: Run) -> None:
+    rows = run(
+        "seats.js",
+        """
+        const rows = (w, h) => new Set(m.places(4, w, h).map(({ y }) => y)).size;
+        return [rows(1600, 500), rows(390, 740)];
+        """,
+    )
+    assert rows[0] == 1 and rows[1] == 2
+
+
+def test_seat_moves_the_view_and_reset_leads_to_it(run: Run) -> None:
+    found = run(
+        "viewpoint.js",
+        """
+        const motion = new m.ViewpointMotion();
+        let now = 0;
+        const rest = () => {
+          do motion.at((now += 16)); while (!motion.resting);
+          return motion.view.yaw;
+        };
+        motion.settle(-10);
+        const seated = rest();
+        motion.drag(-0.1, 0);
+        const steered = rest();
+        motion.settle(-5); // somebody has come: the seat is another, the steering stays
+        const moved = rest();
+        motion.reset(now);
+        return [seated, steered, moved, rest()];
+        """,
+    )
+    assert found == pytest.approx([-10, 3, 8, -5])
+
+
+# ---- prediction ----
+
+SWEEP = """
+  const predictor = new m.Predictor();
+  // The view at each animation frame, what is sent for it, and the true view when that is seen.
+  const sweep = (yaw, latency, from = 0, to = 3000) => {
+    const found = [];
+    for (let now = from; now < to; now += 1000 / 60) {
+      const sent = predictor.ahead({ yaw: yaw(now), pitch: 0, zoom: 1 }, latency, now);
+      found.push({ now, sent: sent.yaw, seen: yaw(now + latency), true: yaw(now) });
+    }
+    return found;
+  };
+  const worst = (rows, key) =>
+    Math.sqrt(rows.reduce((sum, row) => sum + (row[key] - row.seen) ** 2, 0) / rows.length);
+"""
+
+
+def test_prediction_halves_the_error_of_a_sweep(run: Run) -> None:
+    off, on = run(
+        "prediction.js",
+        SWEEP
+        + """
+        const rows = sweep((t) => 25 * Math.sin((2 * Math.PI * t) / 2500), 40).slice(10);
+        return [worst(rows, "true"), worst(rows, "sent")];
+        """,
+    )
+    assert off > 1.5 and on < off / 2
+
+
+def test_prediction_does_not_swing_past_the_end(run: Run) -> None:
+    """A movement that stops at 20 degrees, and one that turns back there."""
+    stopped, rest, turned = run(
+        "prediction.js",
+        SWEEP
+        + """
+        const stop = sweep((t) => Math.min(20, t / 20), 40, 0, 1000);
+        const rest = stop.filter(({ now }) => now > 440).map(({ sent }) => sent);
+        predictor.ahead({ yaw: 0, pitch: 0, zoom: 1 }, 40, 5000);
+        const turn = sweep((t) => 20 - Math.abs(t - 5500) / 50, 40, 5000, 6000);
+        const most = (rows) => Math.max(...rows.map(({ sent }) => sent));
+        return [most(stop), rest, most(turn)];
+        """,
+    )
+    assert stopped < 22.1, "of the one picture in which it stops"
+    assert set(rest) == {20}, "at rest the true viewpoint is sent"
+    assert turned < 20.9
+
+
+def test_prediction_is_bounded_and_can_be_off(run: Run) -> None:
+    fast, late, unknown, off = run(
+        "prediction.js",
+        SWEEP
+        + """
+        const fast = sweep((t) => t / 2, 40, 0, 200).at(-1);
+        predictor.ahead({ yaw: 0, pitch: 0, zoom: 1 }, 40, 5000);
+        const late = sweep((t) => (t - 5000) / 50, 500, 5000, 5300).at(-1);
+        const unknown = sweep((t) => t / 50, null, 9000, 9300).at(-1);
+        predictor.on = false;
+        return [fast, late, unknown, sweep((t) => t / 50, 40, 12000, 12300).at(-1)];
+        """,
+    )
+    assert fast["sent"] - fast["true"] == pytest.approx(4)
+    assert late["sent"] - late["true"] == pytest.approx(80 / 50)
+    assert unknown["sent"] == unknown["true"]
+    assert off["sent"] == off["true"]
+
+
+# ---- signs of life ----
+
+
+def test_silence_is_noticed_within_its_time(run: Run) -> None:
+    alive = run(
+        "heartbeat.js",
+        """
+        const heart = new m.Heartbeat(0);
+        heart.alive(100, 1000);
+        return [2500, 4000, 5500, 7000, 8500].map((now) => heart.alive(100, now));
+        """,
+    )
+    assert alive == [True, True, True, True, False]
+
+
+def test_bytes_are_a_sign_and_so_are_messages(run: Run) -> None:
+    bytes_, messages = run(
+        "heartbeat.js",
+        """
+        const beats = [...Array(12).keys()].map((i) => i * 1500);
+        const one = new m.Heartbeat(0);
+        const other = new m.Heartbeat(0);
+        return [
+          beats.map((now) => one.alive(now, now)),
+          beats.map((now) => { other.heard(now); return other.alive(null, now); }),
+        ];
+        """,
+    )
+    assert all(bytes_) and all(messages)
+
+
+def test_sleeping_page_is_no_silence(run: Run) -> None:
+    """After an hour in which no timer ran, the other side gets its time anew."""
+    alive = run(
+        "heartbeat.js",
+        """
+        const heart = new m.Heartbeat(0);
+        const hour = 3600e3;
+        return [heart.alive(1, 1500), heart.alive(1, hour),
+          ...[1, 2, 3, 4, 5].map((i) => heart.alive(1, hour + i * 1500))];
+        """,
+    )
+    assert alive == [True] * 6 + [False]
+
+
+def test_playout_is_what_sound_waits_longer_than_pictures(run: Run) -> None:
+    found = run(
+        "playout.js",
+        """
+        const report = (kind, jitterBufferDelay, jitterBufferEmittedCount) =>
+          ({ type: "inbound-rtp", kind, jitterBufferDelay, jitterBufferEmittedCount });
+        const playout = new m.PlayoutDelay();
+        return [
+          playout.since([report("video", 1, 100), { type: "transport" }]),
+          playout.since([report("video", 1.1, 110), report("audio", 480, 4800)]),
+          playout.since([report("video", 1.3, 120), report("audio", 768, 9600)]),
+          playout.since([report("video", 1.3, 120), report("audio", 800, 9900)]),
+        ];
+        """,
+    )
+    assert found == [None, pytest.approx(100 - 10 + 25), pytest.approx(60 - 20 + 25), None]

@@ -20,7 +20,7 @@ VIEWPORTS = {
 }
 
 OVERLAPS = """() => {
-  const shown = [".panel", ".hint", ".tools", ".brand"].map((name) => document.querySelector(name));
+  const shown = ["#panel", ".hint", ".tools", ".brand"].map((name) => document.querySelector(name));
   const boxes = shown.map((part) => [part.className, part.getBoundingClientRect()]);
   return boxes.flatMap(([one, a], i) => boxes.slice(i + 1)
     .filter(([, b]) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)

@@ -71,7 +71,7 @@ def caller(browser: Browser, server: str, watch: Watch) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def receiver(caller: Page) -> ReceiverPage:
     """Somebody who looks at the caller all the while."""
-    return ReceiverPage(caller.context.new_page(), caller.input_value("#link"))
+    return ReceiverPage(caller.context.new_page(), caller.evaluate("visavis.stats().link"))
 
 
 def in_state(page: Page, state: str) -> None:
@@ -136,7 +136,7 @@ def test_call_outlives_the_camera(
     expect(caller.locator("#headline")).to_have_text("You are live.")
     expect(caller.locator("#detail")).to_contain_text("No camera was found. Your avatar stays")
     caller.screenshot(path=screenshots / "caller-lost-camera.png")
-    slug = caller.input_value("#link").rsplit("/", 1)[-1]
+    slug = caller.evaluate("visavis.stats().call")
     assert caller.request.get(f"{server}/calls/{slug}").json()["state"] == "live"
     caller.click("#retake")  # looks for a camera, in vain
     expect(caller.locator("#detail")).to_contain_text("No camera was found. Your avatar stays")

@@ -12,6 +12,7 @@ import pytest
 
 from stream import cli
 from stream.command_line import make_parser, with_numbers_joined
+from stream.settings import Settings
 
 COMMANDS = ("serve", "demo", "render", "orbit", "export", "doctor", "bench")
 
@@ -74,6 +75,9 @@ def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixtur
         (["serve", "--ice-server", "turn:example.org"], "needs a user name"),
         (["serve", "--host", "a..b"], "no address to listen on"),
         (["serve", "--admission", "maybe"], "--admission: invalid choice: 'maybe'"),
+        (["serve", "--avatar", "never"], "--avatar: invalid choice: 'never'"),
+        (["serve", "--encoder", "av1"], "--encoder: invalid choice: 'av1'"),
+        (["serve", "--room-size", "0"], "whole number from 1 to 32"),
         (["bench", "--receivers", "0"], "whole number from 1 to 64"),
     ],
 )
@@ -102,6 +106,22 @@ def test_negative_numbers(text: str) -> None:
 def test_the_last_option_may_lack_its_number() -> None:
     assert list(with_numbers_joined(["render", "--yaw"])) == ["render", "--yaw"]
     assert list(with_numbers_joined(["--yaw", "--pitch", "-1"])) == ["--yaw", "--pitch", "-1"]
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_what_is_asked_of_a_server_reaches_it(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stream import serving
+
+    asked: list[Settings] = []
+    monkeypatch.setattr(serving, "run", lambda settings, demo: asked.append(settings))
+    flags = ["--avatar", "once", "--room-size", "3", "--encoder", "x264", "--no-audio"]
+    assert cli.main([command]) == cli.main([command, *flags]) == 0
+    default, chosen = asked
+    assert (default.avatar, default.room_size, default.encoder) == ("live", 6, "auto")
+    assert (chosen.avatar, chosen.room_size, chosen.encoder) == ("once", 3, "x264")
+    assert default.audio and not chosen.audio
 
 
 def test_only_devices_that_work_are_offered(capsys: pytest.CaptureFixture[str]) -> None:

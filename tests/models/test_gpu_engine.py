@@ -19,6 +19,7 @@ from models.gpu_setup import gpu_problem
 from models.picture import load_picture
 from models.viewpoint import Viewpoint
 from tests.cuda_kernels.emulation import emulated
+from tests.models.callers import turned_to
 
 cpu_engine = pytest.importorskip("models.cpu_engine")
 DEMO = Path(__file__).parents[2] / "models" / "assets" / "demo_portrait.png"
@@ -54,13 +55,14 @@ def engine(reference: Any) -> Iterator[GpuEngine]:
     engine = GpuEngine(
         256,
         slots=3,
+        followers=1,
         batches=(1, 2, 4),
         device="cpu",
         dtype=reference._dtype,
         progress=said.append,
-        finder=reference._finder,
+        finder=reference.finder,
     )
-    assert said == [f"capturing graph {n} of 10" for n in range(1, 11)]
+    assert said == [f"capturing graph {n} of 11" for n in range(1, 12)]
     yield engine
     engine.close()
 
@@ -223,7 +225,7 @@ def test_the_gpus_kernels_make_the_same_frames(
 
     def frames() -> list[Picture]:
         engine = GpuEngine(64, slots=2, batches=(1, 2), device="cpu", dtype=torch.float32)
-        engine._finder = reference._finder
+        engine._finder = reference.finder
         avatar = engine.build_avatar(load_picture(DEMO))
         requests = [
             *(RenderRequest(avatar, view) for view in VIEWS[:2]),
@@ -252,7 +254,7 @@ def test_the_gpus_kernels_make_the_same_frames(
 
 def test_a_closed_engine_says_so(reference: Any) -> None:
     engine = GpuEngine(64, slots=1, batches=(1,), device="cpu", dtype=torch.float32)
-    engine._finder = reference._finder
+    engine._finder = reference.finder
     avatar = engine.build_avatar(load_picture(DEMO))
     engine.close()
     with pytest.raises(ValueError, match="engine is closed"):
@@ -323,7 +325,7 @@ class OnGpu:
 
 @pytest.fixture(scope="module")
 def fast(reference: Any) -> Iterator[GpuEngine]:
-    engine = GpuEngine(256, slots=4, finder=reference._finder)
+    engine = GpuEngine(256, slots=4, finder=reference.finder)
     yield engine
     engine.close()
 
@@ -389,3 +391,52 @@ class TestOnGpu(OnGpu):
         (after,) = fast.render([RenderRequest(someone, Viewpoint())])
         assert fast._graphs[1].replays == graphs
         assert psnr(before, after) > 45
+
+
+def test_a_caller_is_followed(engine: GpuEngine, reference: Any) -> None:
+    """As the CPU's engine follows: the same pictures, through slots that come and go."""
+    picture = load_picture(DEMO)
+    ours, theirs = engine.build_avatar(picture), reference.build_avatar(picture)
+    taken = engine.slots.taken
+    mine, other = engine.follow(ours), reference.follow(theirs)
+    ours.close()
+    with pytest.raises(CapacityError, match="follow"):
+        extra = engine.build_avatar(picture)
+        try:
+            engine.follow(extra)
+        finally:
+            extra.close()
+    frames = [turned_to(reference, theirs, yaw) for yaw in (0, 0, 8, 16, 24)]
+    for index, frame in enumerate(frames):
+        a, b = (follower.update(frame, index / 15) for follower in (mine, other))
+        assert (a.code, a.reason) == (b.code, b.reason) == ("ok", "")
+        assert a.avatar is not None and b.avatar is not None
+        for yaw in (0, -30):
+            asked_for = [Viewpoint(yaw=yaw)]
+            pictures = [
+                e.render([RenderRequest(avatar, v) for v in asked_for])[0]
+                for e, avatar in ((engine, a.avatar), (reference, b.avatar))
+            ]
+            assert psnr(*pictures) > 38, (index, yaw)
+        a.avatar.close()
+    assert engine.slots.taken == taken - 1
+    held = mine.update(np.full((480, 640, 3), 120, np.uint8), 1.0)
+    assert held.avatar is None and held.code == "no_face"
+    assert {"track", "relift"} <= set(engine.stage_times())
+    mine.close()
+    mine.close()
+    assert engine.places.numbers.taken == 0
+    with pytest.raises(ValueError, match="closed"):
+        mine.update(frames[0], 2.0)
+
+
+def test_only_an_enrolled_avatar_is_followed(engine: GpuEngine, avatar: Avatar) -> None:
+    follower = engine.follow(avatar)
+    followed = follower.update(load_picture(DEMO), 0.0)
+    assert followed.avatar is not None
+    with pytest.raises(ValueError, match="follower"):
+        engine.follow(followed.avatar)
+    followed.avatar.close()
+    follower.close()
+    with pytest.raises(TypeError):
+        engine.follow(object())  # type: ignore[arg-type]

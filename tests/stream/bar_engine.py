@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engine import FrameCheck, RenderRequest
+from models.engine import Avatar, Followed, FrameCheck, RenderRequest
 from models.errors import PortraitError
 
 Picture = NDArray[np.uint8]
@@ -44,6 +44,33 @@ class BarAvatar:
         self.closed = True
 
 
+class BarFollower:
+    """Makes an avatar of each frame's brightness; a dark frame is held for want of a face."""
+
+    def __init__(self, engine: BarEngine) -> None:
+        self._engine = engine
+        self.updates = 0
+        self.times: list[float] = []
+        self.closed = False
+
+    def update(self, picture: Picture, time: float) -> Followed:
+        assert not self.closed, "updated after closing"
+        self._engine.wait(self._engine.follow_seconds)
+        self.updates += 1
+        self.times.append(time)
+        del self.times[:-1000]
+        brightness = float(picture.mean())
+        if brightness < FIT:
+            return Followed(None, "no_face", "Please face the camera.")
+        if brightness >= POISON:
+            raise RuntimeError("the follower was told to fail")
+        return Followed(self._engine.new_avatar(brightness), "ok", "")
+
+    def close(self) -> None:
+        assert not self.closed, "closed twice"
+        self.closed = True
+
+
 class BarEngine:
     """Draws a light bar on dark ground; its middle is at (yaw + 60) / 120 of the width.
 
@@ -52,17 +79,26 @@ class BarEngine:
         seconds: how long a refined picture takes; a raw one takes a tenth.
         batch: as of `models.engine.Engine`; where it is more than 1, a batch takes as long as its
             slowest picture.
+        follow_seconds: how long a follower's update takes.
     """
 
     name = "bar"
 
-    def __init__(self, size: int = 256, seconds: float = 0.0, batch: int = 1) -> None:
+    def __init__(
+        self,
+        size: int = 256,
+        seconds: float = 0.0,
+        batch: int = 1,
+        follow_seconds: float = 0.0,
+    ) -> None:
         self.size = size
+        self.follow_seconds = follow_seconds
         self.seconds = seconds
         self.batch = batch
         self.failures = 0
         self.lost = 0
         self.avatars: weakref.WeakSet[BarAvatar] = weakref.WeakSet()
+        self.followers: list[BarFollower] = []
         self.rendered: list[RenderRequest] = []
         self.batches: list[int] = []
         self.checking_threads: set[str] = set()
@@ -83,9 +119,22 @@ class BarEngine:
         brightness = float(picture.mean())
         if brightness >= POISON:
             raise PortraitError("The picture is too bright; turn the lamp away.", "blurred")
+        return self.new_avatar(brightness)
+
+    def new_avatar(self, brightness: float) -> BarAvatar:
         avatar = BarAvatar(self, brightness)
         self.avatars.add(avatar)
         return avatar
+
+    def follow(self, avatar: Avatar) -> BarFollower:
+        assert isinstance(avatar, BarAvatar) and not avatar.closed, "followed after closing"
+        follower = BarFollower(self)
+        self.followers.append(follower)
+        return follower
+
+    @staticmethod
+    def wait(seconds: float) -> None:
+        time.sleep(seconds)
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Picture]:
         assert requests

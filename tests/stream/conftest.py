@@ -40,9 +40,13 @@ class Running:
         self.app.state.switchboard.add_ready(slug, self.engine.build_avatar(picture))
         return slug
 
-    async def caller(self, brightness: int = 180) -> Caller:
+    async def caller(self, brightness: int = 180, room: str | None = None) -> Caller:
         """A caller that is hung up when the test ends; not connected yet."""
-        caller = Caller(self.http, brightness)
+        path = "/whip" if room is None else f"/whip?room={room}"
+        return self.kept(Caller(self.http, brightness, path))
+
+    def kept(self, caller: Caller) -> Caller:
+        """Hang a caller up when the test ends."""
         self.stack.push_async_callback(caller.close)
         return caller
 

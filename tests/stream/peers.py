@@ -37,6 +37,13 @@ async def until(condition: Callable[[], object], what: str = "") -> None:
         raise AssertionError(f"waited in vain for {what or condition}") from None
 
 
+def unplug(client: Client) -> None:
+    """From now on nothing that a peer sends arrives, as when its network is gone."""
+    ice = client.control.transport.transport.transport._connection
+    for pair in ice._nominated.values():
+        pair.protocol.transport.sendto = lambda data, addr=None: None
+
+
 class Camera(MediaStreamTrack):
     """A camera in front of a wall of settable brightness."""
 
@@ -65,13 +72,16 @@ class Client:
         connection: an unused one; without ICE servers if not given.
     """
 
+    protocol = ""
+    """Of `control`."""
+
     def __init__(
         self, http: httpx.AsyncClient, path: str, connection: RTCPeerConnection | None = None
     ) -> None:
         self.http = http
         self.path = path
         self.connection = connection or RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self.control = self.connection.createDataChannel("control")
+        self.control = self.connection.createDataChannel("control", protocol=self.protocol)
         self.control.on("message", self._received)
         self.messages: list[dict[str, Any]] = []
         self.location = ""
@@ -116,8 +126,8 @@ class Client:
 class Caller(Client):
     """A caller with a camera."""
 
-    def __init__(self, http: httpx.AsyncClient, brightness: int = 180) -> None:
-        super().__init__(http, "/whip")
+    def __init__(self, http: httpx.AsyncClient, brightness: int = 180, path: str = "/whip") -> None:
+        super().__init__(http, path)
         self.camera = Camera(brightness)
         self.connection.addTrack(self.camera)
 
@@ -128,6 +138,12 @@ class Caller(Client):
         call = self.of_type("live")[0]["call"]
         assert isinstance(call, str)
         return call
+
+    def back(self) -> Caller:
+        """The same caller once more, to come back with a new connection; not connected yet."""
+        call, key = self.location.removeprefix("/whip/").split("?key=")
+        path = f"/whip?resume={call}&key={key}"
+        return Caller(self.http, self.camera.brightness, path)
 
 
 class Receiver(Client):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import random
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from models.engine import RenderRequest
 from stream import app
-from stream.admission import COMFORT, Admission
+from stream.admission import CAMERA_RATE, COMFORT, Admission
 from stream.gpu_load import Gpu, GpuLoad
 from stream.gpu_watch import GpuWatch
 from stream.settings import Settings
@@ -81,6 +82,21 @@ def test_an_avatar_must_fit_into_memory() -> None:
     assert decision.has_memory(GpuLoad(reason="no driver"))
 
 
+def test_all_faces_must_be_followed() -> None:
+    decision = admission()
+    seconds = 1 / (CAMERA_RATE * 3)  # a thread follows three
+    assert decision.has_lift_time(2, seconds, 1) and not decision.has_lift_time(3, seconds, 1)
+    assert decision.has_lift_time(5, seconds, 2) and not decision.has_lift_time(6, seconds, 2)
+    assert decision.has_lift_time(0, 10.0, 1), "the first one always is"
+    assert decision.has_lift_time(100, None, 1), "what is not known refuses nobody"
+    assert decision.lifting(3, seconds, 1) == pytest.approx(1.0)
+
+
+def test_faces_that_are_not_followed_cost_nothing() -> None:
+    assert admission(avatar="once").has_lift_time(100, 1.0, 1)
+    assert admission(admission="off").has_lift_time(100, 1.0, 1)
+
+
 # ---- over HTTP ----
 
 
@@ -109,6 +125,7 @@ class Weighed(BarEngine):
 
 async def measured(server: Running) -> None:
     await until(lambda: server.app.state.switchboard.budget_used is not None, "a measured time")
+    await asyncio.sleep(0.7)  # just enough is soon too little again: a resting view costs little
 
 
 async def ask_to_join(server: Running, call: str) -> httpx.Response:
@@ -166,6 +183,25 @@ async def test_receivers_of_all_calls_count(start: Start) -> None:
     await measured(server)
     assert (await ask_to_join(server, other)).status_code == 201
     assert_busy(await ask_to_join(server, other), "no time")
+
+
+async def test_a_camera_for_which_there_is_no_time(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "lifting_threads", lambda: 1)
+    server = await start(BarEngine(follow_seconds=0.1))  # one face can be followed, not two
+    caller = await server.caller()
+    call = await caller.go_live()
+    await (await server.receiver(call)).watch()
+    lift_time = server.app.state.switchboard._services.lift_time
+    await until(lambda: lift_time.seconds(time.monotonic()) is not None, "a measured time")
+    room = caller.of_type("live")[0]["room"]
+    for path in ("/whip", f"/whip?room={room}"):
+        other = await server.caller()
+        response = await server.http.post(path, content=await other.offer(), headers=SDP)
+        assert_busy(response, "no time to follow one more face")
+    assert len((await server.http.get(f"/rooms/{room}")).json()["members"]) == 1
+    assert (await ask_to_join(server, call)).status_code == 201, "watching costs no lifts"
 
 
 async def test_memory_of_the_gpu_that_renders(

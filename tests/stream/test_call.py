@@ -70,6 +70,26 @@ async def test_each_frame_tells_which_viewpoint_it_shows(start: Start) -> None:
     assert matched >= 5
 
 
+async def test_a_receiver_that_can_read_it_is_told_of_several_frames_at_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Receiver, "protocol", "frames")
+    server = await start()
+    receiver = await server.receiver(server.ready())
+    await receiver.watch()
+    aimed = receiver.aim(yaw=30)
+
+    def told() -> dict[int, int | None]:
+        return {rtp: seq for m in receiver.of_type("frames") for rtp, seq in m["frames"]}
+
+    await until(lambda: aimed in told().values(), "the frame that shows it")
+    assert not receiver.of_type("frame")
+    assert len(told()) >= 4 * len(receiver.of_type("frames"))
+    origin = receiver.receiver._RTCRtpReceiver__timestamp_mapper._origin
+    shown = [(pts + origin) & 0xFFFFFFFF for pts, luma in receiver.frames if bar_yaw(luma) > 28]
+    assert told()[shown[0]] == aimed
+
+
 async def test_vp8_is_there_for_those_who_have_no_h264(start: Start) -> None:
     server = await start()
     receiver = await server.receiver(server.ready(), "video/VP8")
@@ -91,7 +111,10 @@ async def test_the_caller_is_told_what_is_wrong_until_the_picture_is_fit(start: 
     assert state == {"call": call, "state": "waiting", "receivers": 0}
     caller.camera.brightness = 180
     await until(lambda: caller.of_type("live"), "the avatar")
-    assert caller.of_type("live") == [{"type": "live", "call": call, "link": f"/c/{call}"}]
+    (live,) = caller.of_type("live")
+    room = response.headers["Visavis-Room"]
+    assert (live["call"], live["link"]) == (call, f"/c/{call}")
+    assert (live["room"], live["room_link"]) == (room, f"/r/{room}")
     assert [message["fit"] for message in caller.of_type("framing")[-2:]] == [True, True]
     assert (await server.http.get(f"/calls/{call}")).json()["state"] == "live"
     assert all(name.startswith("enrol") for name in server.engine.checking_threads)
@@ -108,7 +131,7 @@ async def test_a_picture_that_the_engine_refuses_is_told_and_tried_again(start: 
 
 
 async def test_a_retake_replaces_the_avatar_while_receivers_watch(start: Start) -> None:
-    server = await start()
+    server = await start(avatar="once")
     caller = await server.caller(brightness=130)
     receiver = await server.receiver(await caller.go_live())
     await receiver.watch()
@@ -127,9 +150,8 @@ async def test_a_retake_replaces_the_avatar_while_receivers_watch(start: Start) 
 
 
 def _camera_brightness(call: Call) -> float:
-    assert call.caller is not None
-    frame = call.caller._camera.peek()
-    return 0.0 if frame is None else float(frame.to_ndarray(format="gray").mean())
+    shot = call.camera.newest
+    return 0.0 if shot is None else float(shot.frame.to_ndarray(format="gray").mean())
 
 
 async def test_statistics_and_pings_are_answered(start: Start) -> None:

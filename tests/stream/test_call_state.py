@@ -54,8 +54,39 @@ def test_a_retake_stays_live_and_builds_once() -> None:
     assert machine.retake()
 
 
+def test_a_retake_can_be_taken_back() -> None:
+    machine = live()
+    machine.retake()
+    machine.checked(True)
+    machine.keep()
+    assert machine.state is CallState.LIVE and not machine.wants_frames
+    assert machine.retake()
+    assert not machine.checked(True), "frames of the retake before do not count"
+
+
 def test_a_retake_before_the_first_avatar_means_nothing() -> None:
     assert not CallMachine(2).retake()
+
+
+def test_a_call_whose_caller_is_away_keeps_what_it_has() -> None:
+    machine = live()
+    assert machine.seat == "live" and not machine.back()
+    assert machine.lost() and not machine.lost(), "it is news once"
+    assert machine.away and machine.seat == "away" and machine.state is CallState.LIVE
+    assert machine.back() and not machine.away and machine.seat == "live"
+    machine.lost()
+    machine.end()
+    assert not machine.away and not machine.back() and not machine.lost()
+
+
+def test_a_call_that_waits_for_a_portrait_may_be_away_too() -> None:
+    machine = CallMachine(2)
+    assert machine.seat == "waiting"
+    machine.lost()
+    assert machine.seat == "away" and machine.wants_frames
+    machine.back()
+    machine.checked(True)
+    assert machine.checked(True) and machine.seat == "waiting"
 
 
 def test_an_ended_call_wants_nothing() -> None:

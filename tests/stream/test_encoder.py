@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from fractions import Fraction
 
 import av
@@ -11,11 +12,12 @@ from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from av.video.frame import VideoFrame
 
-from stream.encoder import EncoderFigures, EncoderSettings, ViewEncoder, make_encoder
+from stream.encoder import EncoderFigures, EncoderSettings, Shown, ViewEncoder, make_encoder
 from tests.stream.bar_engine import Picture
 
 SIZE = 256
 CEILING = 1_500_000
+NOISY = 60
 CODECS = ["video/H264", "video/VP8"]
 
 
@@ -40,28 +42,33 @@ def codec(name: str) -> RTCRtpCodecParameters:
     return RTCRtpCodecParameters(mimeType=name, clockRate=90000, payloadType=97)
 
 
-def encoder(name: str, figures: EncoderFigures | None = None) -> ViewEncoder:
-    settings = EncoderSettings(30.0, 300_000, CEILING, keyframe_interval=0.49)
+def encoder(name: str, figures: EncoderFigures | None = None, adapt: bool = False) -> ViewEncoder:
+    settings = EncoderSettings(30.0, 200_000, CEILING, keyframe_interval=0.49, adapt=adapt)
     return make_encoder(codec(name), settings, figures or EncoderFigures())
 
 
-def picture(number: int, size: int = SIZE) -> VideoFrame:
+def set_rate(sender: ViewEncoder, rate: float) -> None:
+    """As if the receiver's reports had settled there."""
+    sender._rate._rate = rate
+
+
+def picture(number: int, size: int = SIZE, noise: int = 12) -> VideoFrame:
     """A texture that moves by two pixels a frame, with a little noise: hard to encode."""
-    frame = VideoFrame.from_ndarray(drawn(number % 40, size), format="yuv420p")
+    frame = VideoFrame.from_ndarray(drawn(number % 40, size, noise), format="yuv420p")
     frame.pts, frame.time_base = number * 3000 + 17, Fraction(1, 90000)
     return frame
 
 
 @functools.cache
-def drawn(number: int, size: int) -> Picture:
+def drawn(number: int, size: int, amplitude: int) -> Picture:
     """I420 [size*3/2, size]."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (size // 8 + 2, size // 4 + 2), np.uint8)
     texture = np.kron(coarse, np.ones((8, 8), np.uint8))
     shifted: Picture = texture[:size, 2 * number % size :][:, :size]
-    noise = np.random.default_rng(number).integers(0, 12, (size, size), np.uint8)
+    noise = np.random.default_rng(number).integers(0, amplitude, (size, size), np.uint8)
     whole = np.full((size * 3 // 2, size), 128, np.uint8)
-    whole[:size] = np.minimum(shifted, 240) + noise
+    whole[:size] = np.minimum(shifted, 255 - amplitude) + noise
     return whole
 
 
@@ -115,6 +122,93 @@ def test_h264_follows_the_bitrate_without_a_key_frame(clock: Clock) -> None:
     assert octets[1] < 0.6 * octets[0]
     assert octets[2] > 1.5 * octets[1]
     assert octets[0] * 8 < 1.3 * CEILING
+
+
+@pytest.mark.parametrize("reports", [(1.5, 0.4, 1.2), (0.3, 1.4, 0.5)])
+def test_h264_meets_each_rate_with_a_single_key_frame(
+    clock: Clock, reports: tuple[float, ...]
+) -> None:
+    figures = EncoderFigures()
+    sender = encoder("video/H264", figures)
+    number = 0
+    for rate in reports:
+        set_rate(sender, rate * 1e6)
+        before = 0
+        for frame in range(150):
+            sender.encode(picture(number))
+            number, clock.now = number + 1, clock.now + 1 / 30
+            if frame == 29:
+                before = figures.octets
+        assert (figures.octets - before) * 8 / 4 == pytest.approx(rate * 1e6, rel=0.2)
+    assert figures.keyframes == 1
+
+
+def test_a_moving_view_is_sent_smaller_and_a_resting_one_whole_when_bits_are_few(
+    clock: Clock,
+) -> None:
+    figures, receiver = EncoderFigures(), get_decoder(codec("video/H264"))
+    sender = encoder("video/H264", figures, adapt=True)
+    set_rate(sender, 270_000)
+    sizes = []
+    for number in range(450):
+        frame = picture(number if number < 300 else 0, noise=NOISY)
+        frame.pts, frame.opaque = number * 3000, Shown(moving=number < 300)
+        payloads, timestamp = sender.encode(frame)
+        assert timestamp == number * 3000
+        data = b"".join(depayload(codec("video/H264"), payload) for payload in payloads)
+        (decoded,) = receiver.decode(JitterFrame(data, timestamp))
+        sizes.append(decoded.width)
+        clock.now += 1 / 30
+    assert sizes[0] == SIZE and sizes[299] < SIZE and sizes[-1] == SIZE
+    changes = sum(one != other for one, other in itertools.pairwise(sizes))
+    assert figures.keyframes == 1 + changes and changes <= 4
+    assert figures.width == SIZE and figures.rest_fps == 30, "nothing moves: bits enough for all"
+
+
+def test_a_resting_view_of_a_restless_person_is_sent_less_often_when_bits_are_few(
+    clock: Clock,
+) -> None:
+    figures = EncoderFigures()
+    sender = encoder("video/H264", figures, adapt=True)
+    set_rate(sender, 270_000)
+    octets, begun, number = 0, 0.0, 0
+    while number < 300:
+        frame = picture(number, noise=NOISY)
+        frame.opaque = Shown(moving=False)
+        sender.encode(frame)
+        if number == 100:
+            octets, begun = figures.octets, clock.now
+        number, clock.now = number + 1, clock.now + 1 / max(figures.rest_fps, 10)
+    assert figures.width == SIZE and 10 <= figures.rest_fps < 20
+    rate = (figures.octets - octets) * 8 / (clock.now - begun)
+    assert rate == pytest.approx(270_000, rel=0.25), "fewer frames, each with more bits"
+
+
+def test_an_engine_that_makes_few_frames_leaves_more_bits_to_each(clock: Clock) -> None:
+    figures = EncoderFigures()
+    sender = encoder("video/H264", figures, adapt=True)
+    set_rate(sender, 270_000)
+    octets = 0
+    for number in range(100):
+        frame = picture(number, noise=NOISY)
+        frame.opaque = Shown(moving=True)
+        sender.encode(frame)
+        octets = figures.octets if number == 39 else octets
+        clock.now += 1 / 10
+    assert (figures.octets - octets) * 8 / 6 == pytest.approx(270_000, rel=0.25)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_key_frame_comes_with_the_next_picture_after_it_was_asked_for(
+    name: str, clock: Clock
+) -> None:
+    figures = EncoderFigures()
+    sender = encoder(name, figures)
+    for number in range(40):
+        before = figures.keyframes
+        sender.encode(picture(number), force_keyframe=number == 30)
+        assert figures.keyframes - before == (number in (0, 30))
+        clock.now += 1 / 30
 
 
 def test_a_key_frame_stays_small(clock: Clock) -> None:

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -16,9 +17,9 @@ from websockets.exceptions import ConnectionClosed
 
 from stream.receiver import MAX_SOCKETS
 from tests.stream.conftest import Running, Start
-from tests.stream.peers import Caller, Receiver, until
+from tests.stream.peers import Caller, Receiver, unplug, until
 
-POOLS = ("enrol", "encode", "asyncio")
+POOLS = ("enrol", "lift", "encode", "asyncio")
 """Threads of the server's pools: they are few, and stay until the server ends."""
 
 
@@ -85,7 +86,7 @@ async def collected(references: list[Any]) -> None:
 
 
 async def test_hanging_up_frees_everything(start: Start) -> None:
-    server = await start()
+    server = await start(avatar="once")
     await server.http.get("/healthz")
     traces = Traces()
     caller, receivers, references = await call_with_two_receivers(server)
@@ -124,7 +125,7 @@ async def test_leaving_frees_the_receiver_and_nothing_else(start: Start) -> None
 
 
 async def test_peers_that_vanish_are_freed(start: Start) -> None:
-    server = await start()
+    server = await start(resume_timeout=0.5)
     traces = Traces()
     caller, receivers, references = await call_with_two_receivers(server)
     await receivers[0].close()  # no DELETE: the page was closed
@@ -148,13 +149,79 @@ async def test_a_peer_that_falls_silent_is_given_up(start: Start) -> None:
     await asyncio.sleep(2.5)
     assert server.calls[slug].receivers, "a peer that only receives is not silent"
     # Unplug it: what it sends no longer arrives.
-    for transport in {receiver.receiver.transport, receiver.control.transport.transport}:
-        transport.transport._connection.sendto = _nowhere
+    unplug(receiver)
     await until(lambda: not server.calls[slug].receivers, "the silent receiver to be given up")
 
 
-async def _nowhere(data: bytes, component: int) -> None:
-    pass
+async def test_a_peer_that_sends_nothing_but_answers_is_kept(start: Start) -> None:
+    """As a program does that neither pings nor reports, or a browser in which nothing plays."""
+    server = await start(silence_timeout=1.0)
+    slug = server.ready()
+    receiver = await server.receiver(slug)
+    await receiver.watch()
+    (peer,) = server.calls[slug].receivers.values()
+    ice = receiver.control.transport.transport.transport._connection
+
+    async def nowhere(data: bytes, component: int) -> None:
+        pass
+
+    ice.sendto = nowhere
+    before = await peer._packets_received()
+    await asyncio.sleep(3.0)
+    assert await peer._packets_received() - before <= 2, "it is quiet indeed"
+    assert server.calls[slug].receivers
+    del ice.sendto
+
+
+async def test_a_dead_peer_is_found_within_six_seconds(start: Start) -> None:
+    server = await start()
+    slug = server.ready()
+    receiver = await server.receiver(slug)
+    await receiver.watch()
+    unplugged = time.monotonic()
+    unplug(receiver)
+    await until(lambda: not server.calls[slug].receivers, "the silent receiver to be given up")
+    # With slack for a loaded machine; ICE alone takes half a minute.
+    assert 4 < time.monotonic() - unplugged < 9
+
+
+async def test_rooms_that_end_leave_nothing(start: Start) -> None:
+    server = await start(silence_timeout=1.0, resume_timeout=0.5)
+    await server.http.get("/healthz")
+    traces = Traces()
+    first = await server.caller()
+    slug = await first.go_live()
+    room = first.of_type("live")[0]["room"]
+    second = await server.caller(room=room)
+    other = await second.go_live()
+    receivers = [await server.receiver(name) for name in (slug, other)]
+    for receiver in receivers:
+        await receiver.watch()
+    back = server.kept(first.back())
+    await back.connect()  # in place of the connection before
+    await until(lambda: len(server.engine.followers) == 2, "the followers")
+    await until(lambda: server.engine.followers[0].updates > 5, "some lifts")
+    found = server.app.state.switchboard.find_room(room)
+    objects = [found, *server.calls.values(), *(c.camera for c in server.calls.values())]
+    objects += [peer for call in server.calls.values() for peer in call.receivers.values()]
+    objects += [call.caller for call in server.calls.values()]
+    references = [weakref.ref(each) for each in objects]
+    objects.clear()
+    del found
+    unplug(back)
+    await until(lambda: len(server.calls) == 1, "the first call to end")
+    await second.hang_up()
+    for client in (first, back, *receivers):
+        await client.close()
+    assert server.app.state.switchboard.rooms == 0
+    assert all(follower.closed for follower in server.engine.followers)
+    assert all(avatar.closed for avatar in list(server.engine.avatars))
+    server.engine.rendered.clear()
+    server.engine.followers.clear()
+    await traces.gone()
+    await collected(references)
+    left = len(list(server.engine.avatars))
+    assert left == 0, f"{left} avatars are still in memory"
 
 
 async def test_a_peer_that_never_connects_is_given_up(start: Start) -> None:
@@ -277,7 +344,9 @@ async def test_a_server_that_stops_ends_its_calls(start: Start) -> None:
     await caller.close()
     await receiver.close()
     await traces.gone()
-    assert not [t.name for t in threading.enumerate() if t.name.startswith(("render", "enrol"))]
+    assert not [
+        t.name for t in threading.enumerate() if t.name.startswith(("render", "enrol", "lift"))
+    ]
 
 
 @pytest.mark.parametrize("moment", ["checking", "building"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from importlib.metadata import version
 
@@ -11,20 +12,19 @@ import aiortc.rtcrtpsender
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.codecs.h264 import H264Encoder
-from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtcrtpparameters import (
     RTCRtpCodecParameters,
     RTCRtpHeaderExtensionParameters,
     RTCRtpParameters,
 )
-from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, RtpPacket, unpack_header_extensions
+from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, unpack_header_extensions
 
 from stream import patches
 from stream.patches import (
     connecting,
+    consent,
     encoder_seam,
     host_addresses,
-    marker_release,
     playout_delay,
     rtp_clock,
 )
@@ -127,6 +127,46 @@ async def test_the_last_timestamp_of_a_sender_can_be_read() -> None:
     await connection.close()
 
 
+# consent
+
+
+async def connected() -> tuple[RTCPeerConnection, RTCPeerConnection]:
+    """Two peers on loopback, with a data channel between them."""
+    one, other = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
+    channel = one.createDataChannel("x")
+    with host_addresses.chosen_by(host_addresses.loopback_only):
+        await one.setLocalDescription(await one.createOffer())
+        await other.setRemoteDescription(one.localDescription)
+        await other.setLocalDescription(await other.createAnswer())
+    await one.setRemoteDescription(other.localDescription)
+    async with asyncio.timeout(20):
+        while channel.readyState != "open":
+            await asyncio.sleep(0.02)
+    return one, other
+
+
+async def test_a_peer_answers_as_long_as_it_is_there() -> None:
+    one, other = await connected()
+    assert one.sctp is not None
+    ice = getattr(one.sctp.transport.transport, consent.TRANSPORT)
+    assert all(hasattr(ice, name) for name in consent.NAMES)
+    assert await consent.answers(one)
+    for pair in other.sctp.transport.transport._connection._nominated.values():  # type: ignore[union-attr]
+        pair.protocol.transport.sendto = lambda data, addr=None: None  # type: ignore[assignment]
+    assert not await consent.answers(one)
+    await one.close()
+    assert not await consent.answers(one), "nobody is asked by a connection that is closed"
+    await other.close()
+
+
+async def test_a_connection_that_has_not_begun_has_nobody_to_ask() -> None:
+    connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    assert not await consent.answers(connection)
+    connection.createDataChannel("x")
+    assert not await consent.answers(connection)
+    await connection.close()
+
+
 # playout_delay
 
 
@@ -146,67 +186,3 @@ def test_a_negotiated_playout_delay_is_sent_with_every_packet() -> None:
 
 def test_without_negotiation_nothing_is_added() -> None:
     assert HeaderExtensionsMap().set(HeaderExtensions(mid="0")) == (0, b"")
-
-
-# marker_release
-
-
-def packets(frames: list[int]) -> list[RtpPacket]:
-    """Packets of frames of the given lengths; each holds the number of its frame."""
-    made = []
-    for number, length in enumerate(frames):
-        for part in range(length):
-            packet = RtpPacket(
-                sequence_number=(65530 + len(made)) % 65536,
-                timestamp=number * 3000,
-                marker=int(part == length - 1),
-            )
-            packet._data = bytes([number, part])  # type: ignore[attr-defined]
-            made.append(packet)
-    return made
-
-
-def released(order: list[RtpPacket], is_video: bool = True) -> list[tuple[int, bytes]]:
-    """After how many packets each frame came out, and what was in it."""
-    buffer = JitterBuffer(capacity=64, is_video=is_video)
-    out = []
-    for count, packet in enumerate(order, 1):
-        _, frame = buffer.add(packet)
-        if frame is not None:
-            out.append((count, frame.data))
-    return out
-
-
-def whole(number: int, length: int) -> bytes:
-    return b"".join(bytes([number, part]) for part in range(length))
-
-
-def test_the_patched_name_exists() -> None:
-    assert getattr(JitterBuffer, marker_release.NAME) is marker_release._add
-
-
-def test_a_frame_comes_out_with_its_last_packet() -> None:
-    lengths = [3, 1, 2]
-    assert released(packets(lengths)) == [(3, whole(0, 3)), (4, whole(1, 1)), (6, whole(2, 2))]
-
-
-def test_a_late_packet_completes_its_frame() -> None:
-    a, b, c, d = packets([3, 1])
-    assert released([a, c, b, d]) == [(3, whole(0, 3)), (4, whole(1, 1))]
-
-
-def test_a_lost_packet_keeps_its_frame_and_those_after_it_back_until_it_is_sent_again() -> None:
-    a, b, c, d, e = packets([3, 1, 1])
-    out = released([a, c, d, e, b])
-    assert out[0] == (5, whole(0, 3))
-
-
-@pytest.mark.parametrize("position", [0, 1, 3])
-def test_a_packet_that_comes_twice_changes_nothing(position: int) -> None:
-    order = packets([2, 2])
-    order.insert(position + 1, order[position])
-    assert [data for _, data in released(order)] == [whole(0, 2), whole(1, 2)]
-
-
-def test_sound_is_left_alone() -> None:
-    assert released(packets([1, 1]), is_video=False) == [(2, whole(0, 1))]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.rate_control import RateControl
+from stream.rate_control import CALM, CAUTION, DRAIN_TIME, PUSH, RateControl
 
 FLOOR, CEILING = 300_000, 1_500_000
 
@@ -24,20 +24,34 @@ def test_the_tiny_first_reports_of_a_good_path_do_not_count() -> None:
         assert rate.report(n * 0.2, value) == before
 
 
+def test_a_little_more_is_tried_while_nothing_speaks_against_it() -> None:
+    rate = RateControl(FLOOR, CEILING)
+    assert settled(rate, 800_000, 0.0) == pytest.approx(800_000 * PUSH, rel=0.01)
+
+
 def test_it_settles_under_what_the_path_carries() -> None:
     rate = RateControl(FLOOR, CEILING)
-    assert settled(rate, 800_000, 0.0) == pytest.approx(720_000, rel=0.01)
+    settled(rate, 1_000_000, 0.0)
+    assert settled(rate, 900_000, 20.0, 0.9 * CALM) == pytest.approx(900_000 * CAUTION, rel=0.01)
 
 
 def test_it_falls_faster_than_it_rises() -> None:
     rate = RateControl(FLOOR, CEILING)
     settled(rate, 2_000_000, 0.0)
     high = rate.rate
-    settled(rate, 500_000, 100.0, seconds=1.0)
-    fallen = rate.rate
-    assert fallen < 0.5 * high
-    settled(rate, 2_000_000, 200.0, seconds=1.0)
+    fallen = rate.report(100.0, 500_000)
+    assert fallen < 0.4 * high
+    settled(rate, 2_000_000, 200.0, seconds=0.5)
     assert fallen < rate.rate < 0.9 * high
+
+
+def test_a_steep_fall_lets_the_queue_run_empty() -> None:
+    rate = RateControl(FLOOR, CEILING)
+    settled(rate, 2_000_000, 0.0)
+    assert rate.report(100.0, 300_000) < FLOOR
+    assert rate.report(100.0 + DRAIN_TIME / 2, 300_000) < FLOOR
+    settled(rate, 300_000, 100.0 + DRAIN_TIME)
+    assert rate.rate >= FLOOR
 
 
 @settings(deadline=None, max_examples=60)
@@ -47,7 +61,7 @@ def test_it_stays_between_floor_and_ceiling(reports: list[tuple[float, float]]) 
     now = 0.0
     for pause, value in reports:
         now += pause
-        assert FLOOR <= rate.report(now, value) <= CEILING
+        assert FLOOR // 2 <= rate.report(now, value) <= CEILING
 
 
 def test_a_floor_above_the_ceiling_is_refused() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from stream.pacer import Pacer
 from stream.render_loop import RenderLoop, View
 from stream.settings import Settings
 from stream.viewpoint_inbox import Aim
-from tests.stream.bar_engine import BarAvatar, BarEngine
+from tests.stream.bar_engine import BarAvatar, BarEngine, bar_yaw
 
 
 class Screen:
@@ -30,7 +31,7 @@ class Screen:
     def aim(self, sequence: int) -> None:
         self.view.aims.put(Aim(Viewpoint(), sequence, time.monotonic()))
 
-    def _deliver(self, picture: Any, aim: Aim | None, refined: bool, taken: float) -> None:
+    def _deliver(self, picture: Any, aim: Aim | None, refined: bool, *_: Any) -> None:
         self.shown.append((aim.sequence if aim is not None else None, refined))
 
 
@@ -229,6 +230,109 @@ def test_a_retired_avatar_is_not_closed_under_the_renderer() -> None:
     assert failures == 0
 
 
+class Audience:
+    """Receivers of one call, whose avatar can be replaced."""
+
+    def __init__(self, engine: BarEngine, count: int) -> None:
+        self.engine = engine
+        self.lease = AvatarLease(BarAvatar(engine, 0.0))  # type: ignore[arg-type]
+        self.pictures: list[list[tuple[int, float]]] = [[] for _ in range(count)]
+        self.views = [
+            View(lambda: self.lease, functools.partial(self._deliver, number), Pacer(30.0))
+            for number in range(count)
+        ]
+        self._alive: list[Any] = []
+
+    def _deliver(self, number: int, picture: Any, *_: Any) -> None:
+        self._alive.append(picture)  # so that an identity is not used twice
+        self.pictures[number].append((id(picture), bar_yaw(picture[: self.engine.size])))
+
+    def replace_avatar(self) -> None:
+        old, self.lease = self.lease, AvatarLease(BarAvatar(self.engine, 0.0))  # type: ignore[arg-type]
+        old.retire()
+
+    @property
+    def fewest(self) -> int:
+        return min(len(pictures) for pictures in self.pictures)
+
+
+@pytest.mark.parametrize("batch", [1, 32])
+def test_receivers_who_rest_at_one_viewpoint_share_pictures_and_one_who_moves_has_its_own(
+    batch: int,
+) -> None:
+    engine = BarEngine(64, batch=batch)
+    audience = Audience(engine, 4)
+    with rendering(engine) as loop:
+        for view in audience.views:
+            loop.add(view)
+            time.sleep(0.013)  # they join out of step
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:  # the person moves all the time
+            audience.replace_avatar()
+            loop.wake()
+            time.sleep(1 / 20)
+        began, renders = [len(p) for p in audience.pictures], sum(engine.batches)
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            audience.replace_avatar()
+            loop.wake()
+            time.sleep(1 / 20)
+        shown = [pictures[at:] for pictures, at in zip(audience.pictures, began, strict=True)]
+        renders = sum(engine.batches) - renders
+        assert min(map(len, shown)) > 10
+        # Nearly every picture is for all four; the machine may be busy for a while.
+        assert renders < 1.4 * max(map(len, shown))
+        everybody = set.intersection(*({key for key, _ in pictures} for pictures in shown))
+        assert len(everybody) > 0.6 * len(shown[0])
+
+        mover, others = audience.views[0], audience.pictures[1:]
+        seen = [len(pictures) for pictures in others]
+        mover.aims.put(Aim(Viewpoint(yaw=30), 1, time.monotonic()))
+        loop.wake()
+        wait(lambda: abs(audience.pictures[0][-1][1] - 30) < 2)
+        audience.replace_avatar()
+        loop.wake()
+        wait(lambda: all(len(p) > at + 3 for p, at in zip(others, seen, strict=True)))
+        assert all(abs(yaw) < 2 for pictures in others for _, yaw in pictures[5:])
+        alone = {key for key, yaw in audience.pictures[0] if yaw > 20}
+        assert alone and not alone & {key for pictures in others for key, _ in pictures}
+        mover.aims.put(Aim(Viewpoint(), 2, time.monotonic()))
+        loop.wake()
+        count = len(audience.pictures[0])
+        wait(lambda: len(audience.pictures[0]) > count + 40)
+    assert audience.pictures[0][-1][0] in {key for key, _ in others[0][-30:]}
+
+
+def test_who_wants_raw_pictures_is_not_given_those_of_others() -> None:
+    engine = BarEngine(64)
+    audience = Audience(engine, 2)
+    audience.views[1].refine = False
+    with rendering(engine) as loop:
+        for view in audience.views:
+            loop.add(view)
+        wait(lambda: audience.fewest > 5)
+    refined, raw = ({key for key, _ in pictures} for pictures in audience.pictures)
+    assert not refined & raw
+
+
+def test_a_new_state_of_the_person_is_rendered_soon_for_a_view_that_rests() -> None:
+    engine = BarEngine(64)
+    audience = Audience(engine, 1)
+    with rendering(engine, fps=5.0) as loop:
+        audience.views[0].pacer.fps = 5.0
+        loop.add(audience.views[0])
+        wait(lambda: audience.fewest > 8)  # by now it is sent every 0.6 s
+        waits = []
+        for _ in range(5):
+            count, begun = audience.fewest, time.monotonic()
+            audience.replace_avatar()
+            loop.wake()
+            wait(lambda count=count: audience.fewest > count)
+            waits.append(time.monotonic() - begun)
+            time.sleep(0.25)
+    assert sorted(waits)[2] < 0.15
+
+
 def test_raw_frames_for_those_who_want_them() -> None:
     engine = BarEngine()
     raw, refined = Screen(engine), Screen(engine)
@@ -265,6 +369,26 @@ def test_a_slow_engine_refines_when_the_view_rests() -> None:
         last = screen.view.started
         wait(lambda: screen.view.delivered > last + 5 and screen.shown[-1][1])
         assert not loop.refining, "it would still be too slow for a view that moves"
+
+
+def test_a_person_who_moves_is_sent_in_time_though_the_view_rests() -> None:
+    engine = BarEngine(64, seconds=0.15)
+    audience = Audience(engine, 1)
+    still = threading.Event()
+
+    def live() -> None:
+        while not still.is_set():
+            audience.replace_avatar()
+            loop.wake()
+            still.wait(1 / 20)
+
+    with rendering(engine, frame_budget=0.1, rest_budget=30.0) as loop:
+        person = threading.Thread(target=live)
+        person.start()
+        loop.add(audience.views[0])
+        wait(lambda: not loop.refining)
+        still.set()
+        person.join()
 
 
 def test_pictures_have_the_size_of_the_engine() -> None:

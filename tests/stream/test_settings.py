@@ -23,6 +23,12 @@ from stream.signalling import ice_server_link
         {"max_bitrate": 1000},
         {"media_addresses": "everywhere"},
         {"admission": "maybe"},
+        {"avatar": "never"},
+        {"encoder": "av1"},
+        {"live_fps": 0},
+        {"room_size": 0},
+        {"resume_timeout": -1},
+        {"silence_timeout": 0},
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
