@@ -43,7 +43,7 @@ OTHERS_SECONDS = 300.0
 OURS, STOCK = "benchmarks.call_server", "benchmarks.call_stock"
 PARTS = ("delay", "cpu", "live", "soak", *OTHERS)
 USUAL = ("delay", "cpu", "live", "soak")
-RATES = {256: 1_500_000, 512: 3_000_000}
+RATES = {256: 700_000, 512: 1_500_000}
 """Bits per second that we may send at a size: those of `Settings.bitrate_ceiling`."""
 
 

@@ -1,8 +1,13 @@
 // The page of who takes part with a camera: preview, framing in words, then the room. By the link of a room (/r/ROOM) one
 // joins that room, also only to watch; at / a new one is opened.
 
+import { Announcer, splitReason } from "./announcer.js";
+import * as tools from "./call_tools.js";
+import { Hint, listenForCalm } from "./calm.js";
 import { cameraPossible, listDevices, NO_MICROPHONE, OwnMedia } from "./camera.js";
 import { listenToFigures } from "./figures.js";
+import { listenToFullScreen } from "./fullscreen.js";
+import { listenToInvite } from "./invite.js";
 import { OwnCall } from "./own_call.js";
 import { Room } from "./room.js";
 import { cameraWords, meeting, microphoneWords, otherCameraWords, ownPresenceWords, serverWords, watchers } from "./words.js";
@@ -12,10 +17,8 @@ const page = $("caller");
 const preview = $("preview");
 const invited = location.pathname.match(/^\/r\/([^/]+)/)?.[1] ?? null;
 
-const READ_MS = 700; // a reason stays at least so long: words that flicker cannot be read
-const HINT_MS = 7000;
-const CALM_MS = 3500;
 const FRAMING_FPS = 15; // enough to judge a frame five times a second, and kind to old laptops
+const PASSING_MS = 6000;
 const LOOK_MS = 3000; // how often an invitation looks who is there
 const LIVE_FPS = 30; // the server makes the avatar anew from each picture
 
@@ -33,10 +36,16 @@ const TEXT = {
 };
 
 const media = new OwnMedia();
+const announcer = new Announcer($("headline"), $("detail"));
+const hint = new Hint($("hint"));
+const invite = listenToInvite(page, $);
+const toggleFull = listenToFullScreen($("full"), document.documentElement);
+listenForCalm(page);
 let own = null; // OwnCall
 let state = "camera";
 let fits = 0;
 let kept = false; // the user took back a retake, which the server knows nothing of
+let interrupted = false; // the connection broke during a retake, which the server gave up with it
 let covered = false; // the user turned the camera off
 let facts = {};
 
@@ -56,24 +65,6 @@ const standing = () => Boolean(own && facts.link);
 
 // ---- what the page shows ----
 
-let pending = null;
-let saidAt = -Infinity;
-
-/** Words in the live region. `calmly`: not more often than one can read. */
-function say(title, detail, calmly = false) {
-  clearTimeout(pending);
-  const wait = calmly ? saidAt + READ_MS - performance.now() : 0;
-  if (wait > 0) {
-    pending = setTimeout(() => say(title, detail), wait);
-    return;
-  }
-  if ($("headline").textContent !== title) {
-    $("headline").textContent = title;
-    saidAt = performance.now();
-  }
-  if ($("detail").textContent !== detail) $("detail").textContent = detail;
-}
-
 function show(next, words = TEXT[next]) {
   state = next;
   page.dataset.state = next;
@@ -87,10 +78,10 @@ function show(next, words = TEXT[next]) {
   $("leave-word").textContent = $("leave").title = state === "watching" ? "Leave" : "Hang up";
   $("start").textContent = invited ? "Join" : "Start";
   $("brand").inert = inRoom(); // one slip would end the call
-  showInvite(false);
+  invite.show(false);
   showRoom();
   sayBanner();
-  if (words) say(...words);
+  if (words) announcer.say(...words);
   // The pressed button is gone: without this, keyboard and screen reader would fall back to the top of the page.
   if (focused && focused !== document.body && !focused.checkVisibility?.()) $("headline").focus({ preventScroll: true });
 }
@@ -102,10 +93,26 @@ function showRoom() {
   page.classList.toggle("room", state === "watching" || (state === "live" && room.tiles.length > 0));
 }
 
+let passing = "";
+let passes = null;
+
+/** Words that pass. In a room the panel that says all else is hidden. */
+function mention(words) {
+  if (!page.classList.contains("room")) return;
+  clearTimeout(passes);
+  passing = words;
+  passes = setTimeout(() => {
+    passing = "";
+    sayBanner();
+  }, PASSING_MS);
+  sayBanner();
+}
+
 /** One line at the top: the own connection first, then what became of the own picture. */
 function sayBanner() {
   let line = "";
   if (own && facts.lost) line = "Connection lost. Trying again…";
+  else if (passing) line = passing;
   else if (state === "live" && !media.camera && !covered) line = "Your camera is gone. The others see you as you were last.";
   else if (state === "live" && covered) line = "Your camera is off. The others see you as you were last.";
   else if (state === "live" && facts.presence) line = ownPresenceWords(facts.presence);
@@ -129,6 +136,7 @@ async function startCamera(deviceId) {
   covered = false;
   showCamera();
   await fillDevices();
+  if (!media.camera) return; // given up meanwhile
   if (!own) show("ready");
   else if (state !== "live") await own.sendPictures(FRAMING_FPS, { still: true });
 }
@@ -187,6 +195,7 @@ async function changeMicrophone(id) {
     await media.openMicrophone(id);
   } catch (error) {
     media.unheard = error;
+    mention(microphoneWords(error));
   }
   await own?.sendVoice();
   sayTools();
@@ -218,7 +227,7 @@ async function startCall() {
 }
 
 function refused(error) {
-  own = null;
+  endCall(); // also the tiles of who watched before
   if (invited && error.status === 404) return over();
   const { title, detail } = serverWords(error);
   // Who cannot sit down may still watch.
@@ -237,6 +246,8 @@ function onMessage(message) {
 
 function onOpen() {
   facts.lost = false;
+  kept = false;
+  interrupted = standing() && state === "framing";
   page.classList.remove("lost");
   if (state === "connecting") show("framing");
   sayBanner();
@@ -255,32 +266,31 @@ function onFraming({ fit, reason }) {
   if (fits >= 2) {
     if (state !== "building") show("building");
   } else if (fit) {
-    say("Good. Hold still.", TEXT.framing[1], true);
+    announcer.say("Good. Hold still.", TEXT.framing[1], true);
   } else {
     if (state !== "framing") show("framing", null);
     const [title, rest] = splitReason(reason || TEXT.framing[0]);
-    say(title, rest || TEXT.framing[1], true);
+    announcer.say(title, rest || TEXT.framing[1], true);
   }
-}
-
-/** "I can't see your face. Sit in front of the camera." is a headline and what to do. */
-function splitReason(reason) {
-  const end = reason.search(/[.?!] /) + 1;
-  return end ? [reason.slice(0, end), reason.slice(end + 1)] : [reason, ""];
 }
 
 function onLive({ link, room: slug, room_link: roomLink }) {
   const absolute = (path) => new URL(path, location.href).href;
+  const detail = liveWords();
   Object.assign(facts, { link: absolute(link), room: slug ?? null, room_link: roomLink ? absolute(roomLink) : null });
-  $("link").value = facts.room_link ?? facts.link;
+  invite.offer(facts.room_link ?? facts.link);
   $("look").href = `${facts.link}#silent`; // one's own voice is never played
-  $("share").hidden = !navigator.share;
-  $("local").hidden = !/^(localhost|127\.|\[::1\])/.test(location.hostname);
   own.sendPictures(covered ? 0 : LIVE_FPS);
   room.enter();
-  show("live", ["You are live.", kept ? "The new portrait had been taken already. Retake takes another." : watchers(facts.receivers)]);
+  show("live", ["You are live.", detail]);
   document.title = "Visavis - live";
-  kept = false;
+  kept = interrupted = false;
+}
+
+function liveWords() {
+  if (kept) return "The new portrait had been taken already. Retake takes another.";
+  if (interrupted) return "The connection was lost, and the old portrait stays. Retake takes another.";
+  return watchers(facts.receivers);
 }
 
 function onRoom(message) {
@@ -294,13 +304,16 @@ function onPresence({ state: presence, code, reason }) {
 }
 
 function onReceivers(count) {
+  if (count === facts.receivers) return; // what was said otherwise stays
   facts.receivers = count;
-  if (state === "live") say("You are live.", watchers(count));
+  if (state === "live") announcer.say("You are live.", watchers(count));
 }
 
 function onError({ reason }) {
-  if (state === "live") say("You are live.", reason);
-  else show("framing", [reason || "That did not work.", "Look straight at the camera. The next good picture is taken by itself."]);
+  if (state === "live") {
+    announcer.say("You are live.", reason);
+    mention(reason);
+  } else show("framing", [reason || "That did not work.", "Look straight at the camera. The next good picture is taken by itself."]);
   fits = 0;
 }
 
@@ -328,15 +341,20 @@ function backToLive(detail) {
   own.sendPictures(media.camera ? LIVE_FPS : 0);
   preview.parentElement.classList.remove("fit");
   show("live", ["You are live.", detail]);
+  mention(detail);
 }
 
 // ---- joining a room ----
 
 async function invitation() {
-  try {
-    await room.look(invited);
-  } catch (error) {
-    if (error.status === 404) return over();
+  const before = state;
+  const error = await room.look(invited).then(
+    () => null,
+    (error) => error,
+  );
+  if (state !== before) return; // the user has gone on meanwhile
+  if (error?.status === 404) return over();
+  if (error) {
     const { title, detail } = serverWords(error);
     return show("unreached", [title, detail]);
   }
@@ -356,13 +374,14 @@ async function watch() {
   room.enter();
   show("watching", ["You are watching.", "Nobody sees or hears you."]);
   document.title = "Visavis - watching";
-  await room.look(invited).catch((error) => error.status === 404 && over());
+  await room.look(invited).catch((error) => error.status === 404 && state === "watching" && over());
 }
 
 setInterval(() => ["invited", "full"].includes(state) && invitation(), LOOK_MS);
 
 room.addEventListener("changed", () => {
   showRoom();
+  sayTools(); // who was heard may have left
   if (state === "watching" && room.entered && !room.members.length) over();
 });
 room.addEventListener("over", () => own || over());
@@ -374,8 +393,7 @@ room.addEventListener("sound", sayTools);
 $("start").addEventListener("click", startCall);
 $("again").addEventListener("click", () => startCamera());
 $("join").addEventListener("click", () => startCamera());
-$("watch").addEventListener("click", watch);
-$("back").addEventListener("click", watch);
+for (const id of ["watch", "back", "without"]) $(id).addEventListener("click", watch);
 $("enter").addEventListener("click", () => startCamera());
 $("ask").addEventListener("click", invitation);
 $("device").addEventListener("change", () => startCamera($("device").value));
@@ -417,23 +435,12 @@ $("keep").addEventListener("click", () => backToLive(watchers(facts.receivers)))
 
 $("mute").addEventListener("click", toggleMute);
 $("cover").addEventListener("click", toggleCamera);
-$("invite").addEventListener("click", () => showInvite(!page.hasAttribute("data-inviting")));
-$("close").addEventListener("click", () => showInvite(false));
 $("sound").addEventListener("click", toggleSound);
 $("sound-on").addEventListener("click", () => (room.silence = false));
-$("full").addEventListener("click", toggleFull);
-$("full").hidden = !document.fullscreenEnabled;
-document.addEventListener("fullscreenchange", () => $("full").setAttribute("aria-pressed", String(!!document.fullscreenElement)));
-
-function showInvite(on) {
-  page.toggleAttribute("data-inviting", on);
-  $("invite").setAttribute("aria-expanded", String(on));
-  if (on) $("link").focus();
-}
 
 async function toggleMute() {
+  media.mute(Boolean(media.microphone) && !media.muted); // one that is turned on now is to be heard
   if (!media.microphone) return changeMicrophone("");
-  media.mute(!media.muted);
   sayTools();
 }
 
@@ -455,69 +462,18 @@ function toggleSound() {
   sayTools();
 }
 
-function toggleFull() {
-  if (document.fullscreenElement) document.exitFullscreen();
-  else document.documentElement.requestFullscreen?.().catch(() => {});
-}
-
-/** The buttons say how things are: pressed is on. */
 function sayTools() {
-  const speaking = Boolean(media.microphone) && !media.muted;
-  const set = (id, on, words) => {
-    $(id).setAttribute("aria-pressed", String(on));
-    $(id).title = words;
-    $(id).querySelector(".unseen").textContent = words;
-  };
-  set("mute", speaking, speaking ? "Mute (M)" : media.microphone ? "Unmute (M)" : "Turn on the microphone (M)");
-  set("cover", Boolean(media.camera), media.camera ? "Turn the camera off (V)" : "Turn the camera on (V)");
-  const { sound } = room;
-  set("sound", sound === "playing", sound === "playing" ? "Sound off" : "Sound on");
-  $("sound").hidden = sound === "none" || sound === "blocked";
-  $("sound-on").hidden = sound !== "blocked";
-  preview.parentElement.classList.toggle("muted", state === "live" && !speaking);
+  tools.sayTools($, media, room.sound);
+  preview.parentElement.classList.toggle("muted", !media.microphone || media.muted);
 }
-
-$("copy").addEventListener("click", async () => {
-  const label = $("copy").querySelector("span");
-  $("link").select();
-  try {
-    await navigator.clipboard.writeText($("link").value);
-  } catch {
-    document.execCommand("copy"); // no clipboard permission, or an insecure address: the selection still copies
-  }
-  label.textContent = "Copied";
-  setTimeout(() => (label.textContent = "Copy"), 2000);
-});
-
-$("share").addEventListener("click", () => {
-  navigator.share({ title: "Visavis", text: "Meet me face to face:", url: $("link").value }).catch(() => {});
-});
-
-$("link").addEventListener("focus", () => $("link").select());
 
 navigator.mediaDevices?.addEventListener?.("devicechange", () => media.camera && fillDevices());
 
-// ---- hint, calm, figures ----
-
-let hintTimer = null;
+// ---- hint, figures ----
 
 function sayHint() {
-  if (hintTimer !== null || !inRoom()) return; // once per visit
-  const touch = matchMedia("(pointer: coarse)").matches;
-  $("hint").textContent = touch ? "Drag a person to look around them." : "Drag a person, or use the arrow keys, to look around them.";
-  $("hint").hidden = false;
-  hintTimer = setTimeout(() => $("hint").classList.add("gone"), HINT_MS);
+  if (inRoom()) hint.say("Drag a person to look around them.", "Drag a person, or use the arrow keys, to look around them.");
 }
-
-let calmTimer = null;
-
-function wake() {
-  page.classList.remove("calm");
-  clearTimeout(calmTimer);
-  calmTimer = setTimeout(() => page.classList.add("calm"), CALM_MS);
-}
-for (const kind of ["pointermove", "pointerdown", "keydown"]) addEventListener(kind, wake, { passive: true });
-wake();
 
 const figures = listenToFigures(
   page,
@@ -529,7 +485,7 @@ const figures = listenToFigures(
 
 addEventListener("keydown", (event) => {
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || !inRoom()) return;
-  if (event.key === "Escape") return showInvite(false);
+  if (event.key === "Escape") return invite.show(false);
   if (event.target instanceof HTMLInputElement) return;
   const speaker = state === "live" ? { m: toggleMute, v: toggleCamera } : { m: toggleSound };
   const { toggle, togglePrediction } = figures;

@@ -5,7 +5,8 @@ import { Session } from "./session.js";
 const BACK_OFF_S = [0.5, 1, 2, 4];
 const PATIENCE_MS = 30_000; // the server waits for a lost caller about as long
 const CONNECT_MS = 6000; // a new connection that does not open by then is given up for the next
-const MAX_BITRATE = 1_500_000; // of the camera: 640 x 480 at 30 pictures per second, sharp enough for the eyes
+const STILL_BITRATE = 1_500_000; // of the camera for a portrait, 640 x 480: sharp to the eyelashes
+const LIVE_BITRATE = 1_000_000; // at 30 pictures per second; each packet costs the server as much as one that it sends
 
 /**
  * Events: "message" (detail: a message of the server), "open" (connected, first or again), "rtt" (detail: ms), "lost" (the
@@ -16,6 +17,7 @@ export class OwnCall extends EventTarget {
   #session = null;
   #resource = null; // URL with the key
   #rate;
+  #useful = 30; // pictures per second that the server can use
   #still = true; // sharp pictures matter more than many
   #lostAt = null;
   #tries = 0;
@@ -64,7 +66,7 @@ export class OwnCall extends EventTarget {
       await sender.replaceTrack(perSecond ? this.#media.camera : null);
       const parameters = sender.getParameters();
       if (!perSecond || !parameters.encodings?.length) return;
-      parameters.encodings[0].maxFramerate = perSecond;
+      Object.assign(parameters.encodings[0], this.#encoding());
       await sender.setParameters({ ...parameters, degradationPreference: this.#preference() });
     } catch {
       // the call has ended meanwhile, or the browser takes no wishes
@@ -83,8 +85,15 @@ export class OwnCall extends EventTarget {
     this.#resource = null;
   }
 
+  /** More pictures than the server can use cost both sides work for nothing; each keeps its bits. */
+  #encoding() {
+    const maxFramerate = this.#still ? this.#rate || 30 : Math.min(this.#rate || 30, this.#useful);
+    return { maxFramerate, maxBitrate: this.#still ? STILL_BITRATE : Math.round((LIVE_BITRATE * maxFramerate) / 30) };
+  }
+
   #preference() {
-    return this.#still ? "maintain-resolution" : "balanced";
+    // On a busy machine "balanced" would let a browser fall to 10 pictures per second, too few for speech.
+    return this.#still ? "maintain-resolution" : "maintain-framerate";
   }
 
   #senders() {
@@ -107,7 +116,7 @@ export class OwnCall extends EventTarget {
     const { camera, microphone } = this.#media;
     const sender = pc.addTransceiver(this.#rate && camera ? camera : "video", {
       direction: "sendonly",
-      sendEncodings: [{ maxFramerate: this.#rate || 30, maxBitrate: MAX_BITRATE }],
+      sendEncodings: [this.#encoding()],
     }).sender;
     sender.setParameters({ ...sender.getParameters(), degradationPreference: this.#preference() }).catch(() => {}); // a wish, not a need
     pc.addTransceiver(microphone ?? "audio", { direction: "sendonly" }); // without one too: it may come later
@@ -122,7 +131,13 @@ export class OwnCall extends EventTarget {
 
   #onMessage(message) {
     if (message.type === "ended") this.#finish(message.reason);
+    else if (message.type === "camera") this.#limit(message.fps);
     else this.dispatchEvent(new CustomEvent("message", { detail: message }));
+  }
+
+  #limit(fps) {
+    this.#useful = Math.max(1, fps);
+    if (this.#rate) this.sendPictures(this.#rate, { still: this.#still });
   }
 
   #onLost(reason) {

@@ -1,7 +1,9 @@
 // The page of who only watches one person: one viewer on the whole screen, its words, tools and figures.
 
 import { dropAmbient, takeAmbient } from "./ambient.js";
+import { Hint, listenForCalm } from "./calm.js";
 import { listenToFigures } from "./figures.js";
+import { listenToFullScreen } from "./fullscreen.js";
 import { listenToGestures } from "./gestures.js";
 import { Viewer } from "./viewer.js";
 import { LIMITS } from "./viewpoint.js";
@@ -12,8 +14,6 @@ const page = $("receiver");
 const video = $("video");
 const call = decodeURIComponent(location.pathname.split("/").filter(Boolean).at(-1) ?? "");
 
-const HINT_MS = 7000;
-const CALM_MS = 3500;
 const STATS_MS = 1500; // the server sends its figures about once a second
 
 // "#silent" is the link by which callers look at themselves: without their own voice.
@@ -35,7 +35,7 @@ function show() {
     sayHint();
     takeAmbient(video, page);
   } else {
-    hideHint();
+    hint.hide();
   }
   if (state === "ended" || state === "failed") {
     document.title = "Visavis - call ended";
@@ -60,34 +60,19 @@ viewer.addEventListener("room", ({ detail }) => (members = detail.members));
 
 // ---- hint and tools ----
 
-let hintTimer = null;
+const hint = new Hint($("hint"));
+const toggleFull = listenToFullScreen($("full"), page);
+listenForCalm(page);
 
 function sayHint() {
-  if (hintTimer !== null) return; // once per visit
-  const touch = matchMedia("(pointer: coarse)").matches;
-  $("hint").textContent = touch
-    ? "Drag to look around. Pinch to zoom, tap twice to come back."
-    : "Drag or use the arrow keys to look around. Scroll to zoom, R to come back.";
-  $("hint").hidden = false;
-  hintTimer = setTimeout(hideHint, HINT_MS);
+  hint.say(
+    "Drag to look around. Pinch to zoom, tap twice to come back.",
+    "Drag or use the arrow keys to look around. Scroll to zoom, R to come back.",
+  );
 }
-
-function hideHint() {
-  if (!$("hint").hidden) $("hint").classList.add("gone");
-}
-
-let calmTimer = null;
-
-function wake() {
-  page.classList.remove("calm");
-  clearTimeout(calmTimer);
-  calmTimer = setTimeout(() => page.classList.add("calm"), CALM_MS);
-}
-for (const kind of ["pointermove", "pointerdown", "keydown"]) addEventListener(kind, wake, { passive: true });
-wake();
 
 const reset = listenToGestures($("stage"), viewer.motion, () => video.clientHeight || 512, {
-  touched: () => hintTimer !== null && setTimeout(hideHint, 900),
+  touched: () => hint.said && setTimeout(() => hint.hide(), 900),
 });
 
 let refinedAt = -Infinity;
@@ -119,19 +104,11 @@ viewer.addEventListener("sound", saySound);
 
 const toggleSound = () => (viewer.silence = viewer.sound === "playing");
 
-function toggleFull() {
-  if (document.fullscreenElement) document.exitFullscreen();
-  else page.requestFullscreen?.().catch(() => {});
-}
-
 $("reset").addEventListener("click", reset);
 $("refine").addEventListener("click", toggleRefined);
 $("sound").addEventListener("click", toggleSound);
 $("sound-on").addEventListener("click", () => (viewer.silence = false));
-$("full").addEventListener("click", toggleFull);
-$("full").hidden = !document.fullscreenEnabled;
 $("again").addEventListener("click", () => viewer.hurry());
-document.addEventListener("fullscreenchange", () => $("full").setAttribute("aria-pressed", String(!!document.fullscreenElement)));
 
 const stats = () => ({ ...viewer.stats(), members });
 const figures = listenToFigures(page, $("figures"), stats, (on) => (viewer.predicting = on));
@@ -154,7 +131,7 @@ requestAnimationFrame(everyFrame);
 setInterval(() => viewer.state === "live" && takeAmbient(video, page), 1000);
 
 addEventListener("pagehide", () => viewer.leave());
-addEventListener("pageshow", (event) => event.persisted && viewer.connect()); // back from the history: connect anew
+addEventListener("pageshow", (event) => event.persisted && viewer.hurry()); // back from the history: connect anew
 
 window.visavis = { stats, motion: viewer.motion };
 

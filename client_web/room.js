@@ -126,7 +126,7 @@ export class Room extends EventTarget {
 
   #seat(call) {
     const tile = new Tile(this.host, call, (tile) => this.#heeds(tile));
-    tile.viewer.silent = this.#silence;
+    tile.viewer.silence = this.#silence;
     tile.viewer.predicting = this.#predicting;
     tile.addEventListener("touched", () => (this.#steered = call));
     tile.addEventListener("room", ({ detail }) => !this.told() && this.take(detail));
@@ -138,7 +138,7 @@ export class Room extends EventTarget {
   /** Keys steer the focused tile, and the one that was steered last while nothing else has the focus. */
   #heeds(tile) {
     const focused = document.activeElement;
-    if (!this.host.checkVisibility({ visibilityProperty: true })) return false;
+    if (this.host.checkVisibility?.({ visibilityProperty: true }) === false) return false;
     if (this.tiles.some(({ stage }) => stage === focused)) return tile.stage === focused;
     return (focused === document.body || !focused) && tile === this.tile;
   }

@@ -5,9 +5,12 @@ import { PlayoutDelay } from "./playout.js";
 import { ask, preferH264, Session } from "./session.js";
 import { ViewpointMotion } from "./viewpoint.js";
 import { ViewpointSender } from "./viewpoint_sender.js";
+import { Voice } from "./voice.js";
 import { busyWords, serverWords } from "./words.js";
 
-const BACK_OFF_S = [1, 2, 4];
+const BACK_OFF_S = [1, 2, 4]; // and 4 again and again
+const PATIENCE_MS = 30_000; // the server waits for a lost caller about as long
+const ASK_MS = 5000; // a question without an answer by then is asked again: a dead network answers none
 const STABLE_MS = 10_000; // connected for so long: the next loss starts again with the shortest wait
 const FIRST_PICTURE_MS = 15_000;
 const BUSY_S = 10; // where the server does not say when to come back
@@ -26,16 +29,15 @@ export class Viewer extends EventTarget {
   #session = null;
   #photons = new MotionToPhoton();
   #rate = new FrameRate();
+  #turn = 0; // counts tries to connect: only the newest may change anything
   #attempt = 0;
+  #lostAt = null; // since when nothing is to be seen
   #timer = null;
   #timers = [];
   #connectedAt = 0;
   #facts = nothing();
   #bytes = null; // {count, at} of the last reading
-  #heard = false; // sound has come
   #playout = new PlayoutDelay();
-  #blocked = false; // the browser plays no sound before the user has done something
-  #audio = new Audio(); // not the video's: browsers would hold the picture back to match the sound
   #predicting = true;
   #closed = false;
   state = "connecting";
@@ -56,8 +58,8 @@ export class Viewer extends EventTarget {
     this.call = call;
     this.video = video;
     this.still = still;
-    this.deaf = deaf;
-    this.silent = false; // the user's choice
+    this.voice = new Voice(deaf);
+    this.voice.addEventListener("changed", () => this.dispatchEvent(new Event("sound")));
     reduced.addEventListener("change", this.#calm);
     this.#calm();
     if ("requestVideoFrameCallback" in video) video.requestVideoFrameCallback(this.#onPicture);
@@ -80,30 +82,27 @@ export class Viewer extends EventTarget {
   // ---- connection ----
 
   async connect() {
-    clearTimeout(this.#timer);
-    this.#session?.close();
-    this.#session = null;
+    this.leave();
     if (this.#closed) return;
-    if (this.state !== "reconnecting") this.#show("connecting", "Connecting…");
+    if (this.#lostAt === null) this.#show("connecting", "Connecting…");
     const path = encodeURIComponent(this.call);
-    let mine = null;
+    const turn = this.#turn;
     try {
       // Asking first keeps a caller who is not ready yet from being an error.
-      const { state } = await (await ask(`/calls/${path}`)).json();
-      if (this.#closed) return;
+      const { state } = await (await ask(`/calls/${path}`, { signal: AbortSignal.timeout(ASK_MS) })).json();
+      if (turn !== this.#turn) return;
       if (state !== "live") return this.#wait(2);
-      mine = new Session(`/whep/${path}`, (pc) => this.#prepare(pc));
+      const mine = new Session(`/whep/${path}`, (pc) => this.#prepare(pc));
       this.#session = mine;
       mine.addEventListener("message", ({ detail }) => mine === this.#session && this.#onMessage(detail));
       mine.addEventListener("rtt", ({ detail }) => this.#onRoundTrip(detail));
       mine.addEventListener("open", () => this.refined || mine.send({ type: "refine", on: false }));
       mine.addEventListener("lost", ({ detail }) => mine === this.#session && this.#lost(detail ? { message: detail } : undefined));
-      this.#timer = setTimeout(() => mine === this.#session && this.#lost(), FIRST_PICTURE_MS); // connected, yet nothing to see
+      this.#expectPicture();
       await mine.open();
     } catch (error) {
-      if (mine !== this.#session || this.#closed) return;
-      this.#session = null;
-      clearTimeout(this.#timer);
+      if (turn !== this.#turn) return;
+      this.leave();
       if (error.status === 404) return this.#missing();
       if (error.status === 409) return this.#wait(error.retryAfter ?? 2);
       if (error.status === 503) return this.#busy(error);
@@ -111,9 +110,14 @@ export class Viewer extends EventTarget {
     }
   }
 
+  /** Connected, yet nothing to see: lost. A page in the background is shown no pictures, and is no reason to leave. */
+  #expectPicture() {
+    this.#timer = setTimeout(() => (document.hidden && this.connected ? this.#expectPicture() : this.#lost()), FIRST_PICTURE_MS);
+  }
+
   /** Tries at once, with all tries before it: the user asks for it, or the person is said to be there now. */
   hurry() {
-    this.#attempt = 0;
+    this.#calmed();
     this.connect();
   }
 
@@ -124,31 +128,41 @@ export class Viewer extends EventTarget {
   /** Leaves for good. */
   close() {
     this.#closed = true;
-    clearTimeout(this.#timer);
     this.#timers.forEach(clearInterval);
     reduced.removeEventListener("change", this.#calm);
     this.leave();
     this.video.srcObject = null;
-    this.#audio.srcObject = null;
+    this.voice.close();
   }
 
   /** Leaves; connect() comes back. */
   leave() {
+    this.#turn += 1;
+    clearTimeout(this.#timer);
     this.#session?.close();
     this.#session = null;
+    this.#connectedAt = 0;
   }
 
   #missing() {
     this.#show("ended", "This call has ended.", "The person hung up, or the link is old. Ask for a new one.", { own: true });
   }
 
+  /** The next loss is met with all patience. */
+  #calmed() {
+    this.#attempt = 0;
+    this.#lostAt = null;
+  }
+
   #wait(seconds) {
+    this.#calmed();
     this.#show("waiting", "Almost there.", "The other person is getting ready. You will see them here as soon as they are.");
     this.#timer = setTimeout(() => this.connect(), Math.min(10, Math.max(0.5, seconds)) * 1000);
   }
 
   /** The server turned us away for now: comes back when it says, or when the user does not want to wait. */
   #busy(error) {
+    this.#calmed();
     const seconds = Math.max(1, Math.ceil(error.retryAfter ?? BUSY_S));
     const { title, detail } = busyWords(error, seconds);
     this.#show("waiting", title, detail, { again: true, own: true });
@@ -156,25 +170,24 @@ export class Viewer extends EventTarget {
     this.#timer = setTimeout(() => this.connect(), seconds * (1 + Math.random() / 5) * 1000);
   }
 
-  /** The connection broke or could not be made: tries again after 1, 2 and 4 seconds, then leaves it to the user. */
+  /** The connection broke or could not be made: tries again, more and more calmly, then leaves it to the user. */
   #lost(error) {
+    const now = performance.now();
     if (this.state === "live") this.#keepStill();
+    if (this.#connectedAt && now - this.#connectedAt > STABLE_MS) this.#attempt = 0;
     this.leave();
-    clearTimeout(this.#timer);
-    if (this.#connectedAt && performance.now() - this.#connectedAt > STABLE_MS) this.#attempt = 0;
-    this.#connectedAt = 0;
-    if (this.#attempt >= BACK_OFF_S.length) {
+    this.#lostAt ??= now;
+    const wait = BACK_OFF_S[Math.min(this.#attempt++, BACK_OFF_S.length - 1)] * 1000;
+    if (now + wait - this.#lostAt > PATIENCE_MS) {
       const { title, detail } = error
         ? serverWords(error)
         : { title: "The connection was lost.", detail: "Check your network, then try again." };
-      this.#attempt = 0;
+      this.#calmed();
       return this.#show("failed", title, detail, { again: true, own: true });
     }
-    const seconds = BACK_OFF_S[this.#attempt++];
-    const again = `Trying again (${this.#attempt} of ${BACK_OFF_S.length})…`;
-    if (this.video.srcObject) this.#show("reconnecting", `Connection lost. ${again}`);
-    else this.#show("connecting", "Connecting…", `The first try did not succeed. ${again}`);
-    this.#timer = setTimeout(() => this.connect(), seconds * 1000);
+    if (this.video.srcObject) this.#show("reconnecting", "Connection lost. Trying again…");
+    else this.#show("connecting", "Connecting…", "The first try did not succeed. Trying again…");
+    this.#timer = setTimeout(() => this.connect(), wait);
   }
 
   #prepare(pc) {
@@ -187,9 +200,9 @@ export class Viewer extends EventTarget {
     preferH264(transceiver);
     // No waiting for smoothness: a viewpoint that answers at once matters more than an even rhythm.
     if ("jitterBufferTarget" in transceiver.receiver) transceiver.receiver.jitterBufferTarget = 0;
-    if (!this.deaf) this.#offerToHear(pc);
+    if (!this.voice.deaf) this.#offerToHear(pc);
     this.sender.use(pc.createDataChannel("viewpoint", { ordered: false, maxRetransmits: 0 }), this.#photons);
-    pc.addEventListener("track", ({ track }) => (track.kind === "video" ? this.#see(track) : this.#hear(track)));
+    pc.addEventListener("track", ({ track }) => (track.kind === "video" ? this.#see(track) : this.voice.hear(track)));
   }
 
   #offerToHear(pc) {
@@ -222,11 +235,10 @@ export class Viewer extends EventTarget {
   }
 
   #onEnded(reason) {
-    clearTimeout(this.#timer);
     this.#session?.close({ tell: false });
-    this.#session = null;
+    this.leave();
     this.video.srcObject = null;
-    this.#audio.srcObject = null;
+    this.voice.stop();
     this.#show("ended", "The call has ended.", reason || "The other person hung up.", { own: true });
   }
 
@@ -240,6 +252,7 @@ export class Viewer extends EventTarget {
     this.#photons.presented(picture.rtpTimestamp, now);
     if (!this.#connectedAt && this.#session) {
       this.#connectedAt = now;
+      this.#lostAt = null;
       clearTimeout(this.#timer);
       this.#show("live");
     }
@@ -256,39 +269,13 @@ export class Viewer extends EventTarget {
     this.video.play().catch(() => {}); // silent pictures may play by themselves; a refusal shows as a still picture
   }
 
-  #hear(track) {
-    this.#audio.srcObject = new MediaStream([track]);
-    this.#audio.muted = this.silent;
-    this.#play();
-  }
-
-  /** Where the browser plays no sound yet, the first click or key turns it on. */
-  async #play() {
-    if (!this.#audio.srcObject) return;
-    try {
-      await this.#audio.play();
-      this.#blocked = false;
-    } catch (error) {
-      if (error.name !== "NotAllowedError") return; // another track has come meanwhile
-      if (!this.#blocked) for (const kind of ["pointerup", "keydown"]) addEventListener(kind, () => this.#play(), { once: true });
-      this.#blocked = true;
-    }
-    this.dispatchEvent(new Event("sound"));
-  }
-
-  /** "none": the person sends none. "blocked": the browser waits for the user. "off": the user's choice. "playing". */
+  /** See Voice. */
   get sound() {
-    if (!this.#heard || this.deaf) return "none";
-    if (this.silent) return "off";
-    return this.#blocked ? "blocked" : "playing";
+    return this.voice.state;
   }
 
-  /** Sound on or off, as the user says. */
   set silence(on) {
-    this.silent = on;
-    this.#audio.muted = on;
-    this.#play();
-    this.dispatchEvent(new Event("sound"));
+    this.voice.silence = on;
   }
 
   // ---- viewpoint and figures ----
@@ -336,10 +323,7 @@ export class Viewer extends EventTarget {
 
   #measureAudio({ packetsReceived, audioLevel = null }) {
     this.#facts.audio = { packets: packetsReceived, level: audioLevel };
-    if (this.#heard !== packetsReceived > 0) {
-      this.#heard = packetsReceived > 0;
-      this.dispatchEvent(new Event("sound"));
-    }
+    this.voice.heard = packetsReceived > 0;
   }
 
   stats() {
@@ -360,7 +344,7 @@ export class Viewer extends EventTarget {
       shown: this.#photons.shown,
       refined: this.refined,
       prediction: { on: this.predicting, ms, yaw, pitch },
-      audio: { state: this.sound, playing: this.sound === "playing" && !this.#audio.paused, ...this.#facts.audio },
+      audio: { state: this.sound, playing: this.voice.playing, ...this.#facts.audio },
       server: this.#facts.server,
     };
   }

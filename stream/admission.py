@@ -23,6 +23,9 @@ differ from one moment to the next, and the answer must not."""
 CAMERA_RATE = 8.0
 """Avatars per second that each caller must get: with fewer, mouths no longer move with words."""
 
+CONVERSATION = 2
+"""Callers who are let in whatever it costs."""
+
 
 class Admission:
     """Pure decision for all receivers of a server, because they share the engine.
@@ -82,7 +85,8 @@ class Admission:
         return callers * seconds * CAMERA_RATE / threads
 
     def has_lift_time(self, callers: int, seconds: float | None, threads: int) -> bool:
-        """Whether one more caller can be followed; the first one always is.
+        """Whether one more caller can be followed; the first two always are, for a conversation has
+        two sides.
 
         Args:
             callers: who are there already.
@@ -90,7 +94,12 @@ class Admission:
             threads: as for `lifting`.
         """
         used = self.lifting(callers + 1, seconds, threads)
-        return self._settings.admission == "off" or callers == 0 or used is None or used <= 1.0
+        return (
+            self._settings.admission == "off"
+            or callers < CONVERSATION
+            or used is None
+            or used <= 1.0
+        )
 
     def has_memory(self, load: GpuLoad) -> bool:
         """Whether another avatar fits into the memory of every GPU that this process uses.

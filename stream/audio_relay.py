@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,10 @@ from av.packet import Packet
 from stream.audio_delay import CLOCK_RATE, AudioTimeline, HoldBack
 from stream.patches.encoded_audio import EncodedAudio
 from stream.patches.encoder_seam import encoder_maker
+
+MOST_PER_SECOND = 200
+"""Packets of a caller that are handed on: twice as many as there are of 10 ms each. Opus allows
+for 400, which nobody needs."""
 
 MAX_WAITING = 64
 """Packets that wait for one receiver; of 20 ms, as browsers make them, more than MAX_HOLD."""
@@ -138,6 +143,8 @@ class AudioRelay:
         self._timeline = AudioTimeline()
         self._tracks: set[RelayTrack] = set()
         self._closed = False
+        self._second = -math.inf
+        self._in_second = 0
 
     @property
     def tracks(self) -> int:
@@ -159,7 +166,13 @@ class AudioRelay:
         return track
 
     def put(self, packet: EncodedAudio) -> None:
-        """Hand on a packet of the caller."""
+        """Hand on a packet of the caller, unless they are far too many: each costs as many times as
+        there are receivers."""
+        if packet.arrived - self._second >= 1.0:
+            self._second, self._in_second = packet.arrived, 0
+        self._in_second += 1
+        if self._in_second > MOST_PER_SECOND:
+            return
         at, base = self._timeline.place(packet.timestamp, packet.arrived)
         for track in self._tracks:
             track.put(_Waiting(at, base, packet.payload))

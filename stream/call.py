@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -21,10 +22,10 @@ from stream.gpu_watch import GpuWatch
 from stream.lift_pace import LiftPace, Load
 from stream.lift_time import LiftFigures, LiftTime
 from stream.live_avatar import LiveAvatar
-from stream.messages import Ended, Live, Message, Receivers
+from stream.messages import CameraRate, Ended, Live, Message, Receivers
 from stream.metrics import Metrics
 from stream.offer import Video
-from stream.peer import new_id
+from stream.peer import Peer, new_id
 from stream.presence import PresencePolicy
 from stream.receiver import ReceiverPeer
 from stream.render_loop import RenderLoop
@@ -103,6 +104,7 @@ class Call:
         self._callers = callers
         self._machine = CallMachine(services.settings.fit_frames)
         self._presence = PresencePolicy()
+        self._camera_fps: int | None = None
         self._told: tuple[Message, Message] | None = None
         self._figures = LiftFigures()
         self._lease: AvatarLease | None = None
@@ -153,6 +155,8 @@ class Call:
                 self._lifted,
                 self._fit,
                 self._unfit,
+                self._camera_of_use,
+                functools.partial(services.renderer.give_way, self.slug),
                 services.metrics,
                 services.lift_time,
                 self._figures,
@@ -213,6 +217,8 @@ class Call:
             self._tell_live()
             self._count_receivers()
             self.tell_caller(self._presence.to_caller())
+        if self._camera_fps is not None:
+            self.tell_caller(CameraRate(self._camera_fps))
 
     async def _caller_lost(self, caller: CallerPeer) -> None:
         """The caller is waited for, unless there never was a connection."""
@@ -272,6 +278,11 @@ class Call:
     def _load(self) -> Load:
         watched = bool(self.receivers)
         return Load(self._services.renderer.effort, max(1, self._callers()), watched)
+
+    def _camera_of_use(self, fps: int) -> None:
+        if fps != self._camera_fps:
+            self._camera_fps = fps
+            self.tell_caller(CameraRate(fps))
 
     def _fit(self) -> None:
         if self._presence.fit(time.monotonic()):
@@ -349,7 +360,9 @@ class Call:
         self.receivers.clear()
         closing: list[Awaitable[object]] = [_dismiss(receiver, reason) for receiver in receivers]
         if self.caller is not None:
-            closing.append(self.caller.close())
+            # Who hangs up knows; who is not told would try to come back.
+            said = reason == HUNG_UP
+            closing.append(self.caller.close() if said else _dismiss(self.caller, reason))
         await asyncio.gather(*tasks, *closing, return_exceptions=True)
         self.audio.close()
         if self._lease is not None:
@@ -402,8 +415,8 @@ class Call:
         self.tell_caller(Receivers(len(self.receivers)))
 
 
-async def _dismiss(receiver: ReceiverPeer, reason: str) -> None:
-    receiver.farewell = reason
-    receiver.send(Ended(reason))
-    await receiver.flush()
-    await receiver.close()
+async def _dismiss(peer: Peer, reason: str) -> None:
+    peer.farewell = reason
+    peer.send(Ended(reason))
+    await peer.flush()
+    await peer.close()

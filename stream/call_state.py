@@ -113,7 +113,12 @@ class CallMachine:
         return news
 
     def back(self) -> bool:
-        """The caller is connected; return whether they had been away."""
+        """The caller is connected; return whether they had been away.
+
+        A retake that was under way is given up: who comes back is told that the call is live, and
+        would not know that a portrait is still to be taken.
+        """
+        self.keep()
         news = self.away
         self._away = False
         return news

@@ -45,6 +45,7 @@ class CallerPeer(Peer):
         self._has_connected = connected
         self._retake = retake
         self._audio = audio if settings.audio else None
+        self._filming: MediaStreamTrack | None = None
         self.connection.on("track", self._track_opened)
 
     def _negotiate(self) -> None:
@@ -67,11 +68,18 @@ class CallerPeer(Peer):
             self.start(self._watch_camera(track))
 
     async def _watch_camera(self, track: MediaStreamTrack) -> None:
-        """Take each frame as soon as it is there: aiortc queues them without end."""
+        """Take each frame as soon as it is there: aiortc queues them without end.
+
+        Of several tracks, such as a camera and a screen, the first that sends anything is the
+        camera: an avatar cannot follow two pictures by turns.
+        """
         while True:
             try:
                 frame = await track.recv()
             except MediaStreamError:
-                return
-            if isinstance(frame, VideoFrame):
+                break
+            self._filming = self._filming or track
+            if isinstance(frame, VideoFrame) and track is self._filming:
                 self._camera.put(frame, time.monotonic())
+        if track is self._filming:
+            self._filming = None

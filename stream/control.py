@@ -66,7 +66,8 @@ def parse(text: str | bytes) -> Control:
     kind = message.get("type") if isinstance(message, dict) else None
     if kind == "ping":
         t = message.get("t")
-        if isinstance(t, bool) or not isinstance(t, (int, float)) or not math.isfinite(t):
+        # Compared, because isfinite() fails for whole numbers that no float can hold.
+        if isinstance(t, bool) or not isinstance(t, (int, float)) or not abs(t) < math.inf:
             raise BadControl("A ping needs t, a finite number.")
         return Ping(t)
     if kind == "retake":

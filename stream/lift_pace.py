@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from stream.effort_policy import Effort
 
-START = 15.0
+START = 18.0
 """Avatars per second to begin with, and at least while frames are late but all are sent."""
 
 LEAST = {Effort.REFINED: START, Effort.RAW: START, Effort.SLOW: 8.0, Effort.COARSE: 5.0}
@@ -27,6 +27,14 @@ LONGEST_REST = 0.5
 
 CLIMB = 2.0
 """Avatars per second that are added in each second in which all is well."""
+
+CAMERA = ((19.0, 30), (6.0, 20), (0.0, 10))
+"""From which rate of lifts on how many camera pictures per second are of use: some more than are
+lifted, since the newest one counts and must not be old."""
+
+BEHIND = 0.9
+"""Part of `START` below which frames are to give way to lifts. They do so as long as they are raw:
+at their full rate lifts would fall behind again."""
 
 UNWATCHED = 5.0
 """Avatars per second when nobody watches: enough to tell the caller whether all is well."""
@@ -58,11 +66,30 @@ class LiftPace:
         self._most = most
         self._rate = min(START, most)
         self._last: float | None = None
+        self._interval = 0.0
+        self._behind = False
 
     @property
     def rate(self) -> float:
         """Avatars per second aimed at while somebody watches."""
         return self._rate
+
+    def camera_fps(self, load: Load) -> int:
+        """How many camera pictures per second are of use."""
+        rate = self._aim(load)
+        return next(fps for least, fps in CAMERA if rate >= least)
+
+    def behind(self, load: Load) -> bool:
+        """Whether raw frames leave too little time for lifting: speech is seen in the avatar, and
+        a few frames less are not."""
+        if load.effort is not Effort.RAW or not load.watched or self._interval == 0.0:
+            self._behind = False
+            return False
+        self._behind |= 1 / self._interval < BEHIND * min(START, self._most)
+        return self._behind
+
+    def _aim(self, load: Load) -> float:
+        return self._rate if load.watched else min(self._rate, UNWATCHED)
 
     def next_start(self, started: float, finished: float, load: Load) -> float:
         """Return when the next lift may start.
@@ -73,12 +100,15 @@ class LiftPace:
             load: at present.
         """
         elapsed = 0.0 if self._last is None else min(finished - self._last, 1.0)
+        if self._last is not None:
+            interval = min(finished - self._last, LONGEST_REST)
+            self._interval += 0.1 * (interval - self._interval) if self._interval else interval
         self._last = finished
         if load.effort is Effort.REFINED:
             self._rate = min(self._most, self._rate + CLIMB * elapsed)
         else:
             least = LEAST[load.effort] / (load.callers if load.effort > Effort.RAW else 1)
             self._rate = min(self._most, least)
-        rate = self._rate if load.watched else min(self._rate, UNWATCHED)
+        rate = self._aim(load)
         rest = min(LONGEST_REST, REST[load.effort] * (finished - started))
         return max(started + 1 / rate, finished + rest)

@@ -43,6 +43,8 @@ class LiveAvatar:
         lifted: takes each new avatar, which is in use from then on, and when its frame arrived.
         fit: told that a frame was followed.
         unfit: told the code and the words to the caller when one was not.
+        camera_fps: told how many camera pictures per second are of use.
+        behind: told whether frames are to give way to lifting.
         metrics: counts.
         lift_time: measures, for all callers.
         figures: of this call.
@@ -58,6 +60,8 @@ class LiveAvatar:
         lifted: Callable[[Avatar, float], None],
         fit: Callable[[], None],
         unfit: Callable[[str, str], None],
+        camera_fps: Callable[[int], None],
+        behind: Callable[[bool], None],
         metrics: Metrics,
         lift_time: LiftTime,
         figures: LiftFigures,
@@ -70,6 +74,8 @@ class LiveAvatar:
         self._lifted = lifted
         self._fit = fit
         self._unfit = unfit
+        self._camera_fps = camera_fps
+        self._behind = behind
         self._metrics = metrics
         self._lift_time = lift_time
         self._figures = figures
@@ -119,13 +125,17 @@ class LiveAvatar:
                     _discard(followed)  # it is of the portrait before
                     return
                 self._use(followed, shot)
-                pause = self._pace.next_start(started, finished, self._load()) - time.monotonic()
+                load = self._load()
+                pause = self._pace.next_start(started, finished, load) - time.monotonic()
+                self._camera_fps(self._pace.camera_fps(load))
+                self._behind(self._pace.behind(load))
                 await asyncio.sleep(max(0.0, pause))
         except asyncio.CancelledError:
             if working is not None:
                 working.add_done_callback(_discard_result)
             raise
         finally:
+            self._behind(False)
             _close_after(working, follower)
 
     async def _begin(self) -> Follower | None:

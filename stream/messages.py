@@ -55,6 +55,15 @@ class Presence(Message):
 
 
 @dataclass(frozen=True)
+class CameraRate(Message):
+    """To the caller: how many camera pictures per second are of use at present, on every change and
+    once on joining. More would cost both sides work for nothing."""
+
+    type: ClassVar[str] = "camera"
+    fps: int
+
+
+@dataclass(frozen=True)
 class Member:
     """Somebody in a room: the call's name, and "waiting", "live" or "away"."""
 
@@ -154,7 +163,7 @@ class Statistics(Message):
 
 @dataclass(frozen=True)
 class Ended(Message):
-    """To a receiver: the call is over, and why."""
+    """To both, but not to a caller who hangs up: the call is over, and why."""
 
     type: ClassVar[str] = "ended"
     reason: str

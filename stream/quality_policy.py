@@ -82,18 +82,13 @@ class QualityPolicy:
         self._moving = False
         self._since = -math.inf
         self._changed = -math.inf
-        self._content: float | None = None
+        self._content: float | None = None  # bits per pixel at the quantiser `REFERENCE`
         self.changes = 0
 
     @property
     def size(self) -> int:
         """Present width and height, pixels."""
         return self._sizes[self._at]
-
-    @property
-    def complexity(self) -> float | None:
-        """Bits per pixel that the pictures would take at quantiser 26; None before the first."""
-        return self._content
 
     def encoded(self, bits: int, quantiser: float, key: bool) -> None:
         """Take in what a frame of the present size took.

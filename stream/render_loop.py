@@ -35,6 +35,9 @@ ONE_BY_ONE = 8
 """Pictures asked for at once of an engine that makes one after another: none is delivered before
 all are there."""
 
+GIVE_WAY = 1.4
+"""How many times as far apart frames are while lifting has too little time: 21 instead of 30."""
+
 AVATAR_TRIES = 3
 """An avatar that is being replaced just now may be given up before it is held; the next one is not
 replaced as soon."""
@@ -97,6 +100,7 @@ class RenderLoop:
         self._most = settings.max_batch or (engine.batch if self._together else ONE_BY_ONE)
         self._holder: int | None = None  # the thread that has the engine which renders together
         self._frame_time = FrameTime()
+        self._behind: set[str] = set()  # calls whose lifting has too little time
         self._left_out = 0
         self._changed = threading.Condition()
         self._views: list[View] = []
@@ -158,6 +162,11 @@ class RenderLoop:
             if view in self._views:
                 self._views.remove(view)
 
+    def give_way(self, call: str, on: bool) -> None:
+        """Let a call's lifting have some of the time of frames, or no longer."""
+        with self._changed:
+            (self._behind.add if on else self._behind.discard)(call)
+
     def wake(self) -> None:
         """A viewpoint has come into an empty mailbox, or a call has another avatar."""
         with self._changed:
@@ -204,7 +213,7 @@ class RenderLoop:
             if view.rendering >= (len(self._threads) if waiting is not None else 1):
                 continue
             policy = self._policy(view, waiting is not None)
-            view.pacer.slowness = policy.level.slowness
+            view.pacer.slowness = max(policy.level.slowness, GIVE_WAY if self._behind else 1.0)
             at = view.pacer.due_at(
                 Arrival(waiting.received, waiting.interval) if waiting is not None else None,
                 news=view.avatar() is not view.shown,

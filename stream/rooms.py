@@ -5,7 +5,6 @@ Everybody in a room has a call of their own and is a receiver of each of the oth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol
 
 from stream import messages
@@ -97,9 +96,6 @@ class Rooms:
 
     def __len__(self) -> int:
         return len(self._rooms)
-
-    def __iter__(self) -> Iterator[Room]:
-        return iter(self._rooms.values())
 
     def get(self, slug: str) -> Room | None:
         """The room of this name; None if there is none."""

@@ -53,8 +53,8 @@ class Settings:
         check_interval: between two looks at the caller's camera before the avatar is there.
         fit_frames: fit frames in a row that start the building of the avatar.
         connect_timeout: a peer that has not connected after this long is given up.
-        silence_timeout: a connected peer that has sent nothing for this long is given up. Even one
-            who only watches in silence sends reports of what arrived, and pings, every few seconds.
+        silence_timeout: a connected peer that has sent nothing for this long is given up, though it
+            was asked whether it is there: who only watches need not send anything.
         resume_timeout: for which a call waits for a caller whose connection was lost.
         statistics_interval: between two "stats" messages.
         max_calls: calls at once.
@@ -162,4 +162,4 @@ class Settings:
         """Bits per second that the encoder is opened with. It cannot be raised while it runs."""
         if self.max_bitrate is not None:
             return self.max_bitrate
-        return 1_500_000 if self.size <= 256 else 3_000_000
+        return 700_000 if self.size <= 256 else 1_500_000

@@ -193,6 +193,8 @@ class Member:
     def _join(self, frame: VideoFrame, company: Company, now: float) -> Coded | None:
         """Enter a stream, if this picture is a key frame of it; where there is none, begin one."""
         with self._sharing.lock:
+            if now < self._out_until:  # it has been closed meanwhile
+                return None
             for group in self._sharing.groups_of(company):
                 if group is not self.group and self._suits(group):
                     return self._enter_at_key(group, frame, company, now)

@@ -23,7 +23,8 @@ MAX_MISSING = 40
 """Missing packets at once above which a key frame is the quicker way."""
 
 JUMP = 3000
-"""A sequence number so far from the last one begins another stream: at 2.5 Mbit/s, 13 seconds."""
+"""A sequence number so far from the last one begins another stream: at 2.5 Mbit/s, 13 seconds. Nor
+are more packets than these kept for a frame that does not become complete."""
 
 KEY_FRAME_INTERVAL = 0.3
 """Least seconds between two demands for a key frame; browsers answer no more of them."""
@@ -80,20 +81,23 @@ class VideoBuffer:
         self._asked_key_frame = float("-inf")
 
     def arrived(self, sequence_number: int, now: float) -> list[int]:
-        """Note that a packet has come; return the numbers of those to ask for, if any."""
+        """Note that a packet has come; return the numbers of those to ask for, if any.
+
+        It counts as missing until it is `put`: a packet that cannot be read never is.
+        """
         number = self._unwrapped(sequence_number)
         if self._newest is None or abs(number - self._newest) > JUMP:
             self._restart(number)
+        elif number - self._next > JUMP:  # a sender who neither repairs nor begins anew
+            self._restart(number)
         assert self._newest is not None
         if number > self._newest:
-            for missing in range(max(self._newest + 1, self._next), number):
+            for missing in range(max(self._newest + 1, self._next), number + 1):
                 self._missing[missing] = _Missing(now)
             self._newest = number
-        else:
-            self._missing.pop(number, None)
         asked = []
         for missing, state in self._missing.items():
-            if now - state.asked >= ASK_AGAIN:
+            if missing != number and now - state.asked >= ASK_AGAIN:
                 state.asked = now
                 asked.append(missing & 0xFFFF)
         if len(asked) > MAX_MISSING:
@@ -104,6 +108,7 @@ class VideoBuffer:
     def put(self, sequence_number: int, piece: Piece) -> None:
         """Keep a packet that has `arrived`; one that comes twice or too late changes nothing."""
         number = self._unwrapped(sequence_number)
+        self._missing.pop(number, None)
         if number >= self._next:
             self._pieces.setdefault(number, piece)
 

@@ -15,6 +15,7 @@ from stream.patches import (
     playout_delay,
     repairs,
     rsa_peers,
+    sctp_sack,
     turn_servers,
 )
 
@@ -34,5 +35,6 @@ def apply() -> None:
     playout_delay.apply()
     repairs.apply()
     rsa_peers.apply()
+    sctp_sack.apply()
     turn_servers.apply()
     _applied = True

@@ -35,6 +35,10 @@ DECODER_ERROR = "_RTCRtpReceiver__decoder_error"
 TIMESTAMPS = "_RTCRtpReceiver__timestamp_mapper"
 KIND = "_RTCRtpReceiver__kind"
 
+MOST_WAITING = 30
+"""Frames that wait for the decoder at most, a second of most cameras: its queue has no bound, and a
+decoder that is too slow would fall behind without end. Then all is left out up to a key frame."""
+
 _original_receive = RTCRtpReceiver.receive
 _original_handle = RTCRtpReceiver._handle_rtp_packet
 
@@ -97,6 +101,9 @@ async def _handle(self: RTCRtpReceiver, packet: RtpPacket, arrival_time_ms: int)
     await _original_handle(self, packet, arrival_time_ms)
     ready, assembly.ready = assembly.ready, []
     for frame in ready:
+        if getattr(self, DECODER_QUEUE).qsize() >= MOST_WAITING:
+            assembly.buffer.spoilt()
+            break
         _decode(self, frame)
 
 

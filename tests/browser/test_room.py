@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser import grey_camera
 from tests.browser.bar_server import ShadeEngine, serving
@@ -180,6 +180,40 @@ def test_caller_comes_back_after_a_loss(
     for name in ("call", "room", "link"):
         assert after[name] == before[name]
     assert [error for error in watch.errors if "ERR_FAILED" not in error] == []
+
+
+def test_caller_who_is_lost_during_a_retake_is_live_again(open_page: Open, server: str) -> None:
+    first = RoomPage.caller(open_page(**TALK), server)
+    page = first.page
+    page.evaluate("test.grey = 20")  # no portrait is taken of this
+    page.wait_for_timeout(500)
+    page.click("#retake")
+    expect(page.locator("#caller")).to_have_attribute("data-state", "framing")
+    page.evaluate("test.connections[0].close()")
+    expect(page.locator("#caller")).to_have_attribute("data-state", "live", timeout=20_000)
+    expect(page.locator("#detail")).to_contain_text("The connection was lost")
+    page.evaluate("test.grey = 160")
+    page.wait_for_timeout(2500)  # and none is taken now: the server knows that it was given up
+    expect(page.locator("#detail")).to_contain_text("the old portrait stays")
+
+
+def test_choice_is_not_undone_by_an_invitation_that_looks_who_is_there(
+    open_page: Open, server: str
+) -> None:
+    first = RoomPage.caller(open_page(**TALK), server)
+    page = open_page()
+    page.goto(first.link)
+    expect(page.locator("#headline")).to_have_text("You are invited.")
+    late: list[Route] = []
+    page.route("**/rooms/*", lambda route: late.append(route))
+    page.wait_for_timeout(3500)  # it looks every three seconds
+    assert late
+    page.click("#watch")
+    for route in late:
+        route.continue_()
+    page.unroute("**/rooms/*")
+    page.wait_for_timeout(500)
+    expect(page.locator("#caller")).to_have_attribute("data-state", "watching")
 
 
 def test_each_tile_has_a_view_of_its_own(open_page: Open, server: str, screenshots: Path) -> None:

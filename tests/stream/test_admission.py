@@ -87,7 +87,8 @@ def test_all_faces_must_be_followed() -> None:
     seconds = 1 / (CAMERA_RATE * 3)  # a thread follows three
     assert decision.has_lift_time(2, seconds, 1) and not decision.has_lift_time(3, seconds, 1)
     assert decision.has_lift_time(5, seconds, 2) and not decision.has_lift_time(6, seconds, 2)
-    assert decision.has_lift_time(0, 10.0, 1), "the first one always is"
+    assert decision.has_lift_time(1, 10.0, 1), "a conversation has two sides"
+    assert not decision.has_lift_time(2, 10.0, 1)
     assert decision.has_lift_time(100, None, 1), "what is not known refuses nobody"
     assert decision.lifting(3, seconds, 1) == pytest.approx(1.0)
 
@@ -196,11 +197,13 @@ async def test_a_camera_for_which_there_is_no_time(
     lift_time = server.app.state.switchboard._services.lift_time
     await until(lambda: lift_time.seconds(time.monotonic()) is not None, "a measured time")
     room = caller.of_type("live")[0]["room"]
+    second = await server.caller(room=room)
+    await second.connect()
     for path in ("/whip", f"/whip?room={room}"):
         other = await server.caller()
         response = await server.http.post(path, content=await other.offer(), headers=SDP)
         assert_busy(response, "no time to follow one more face")
-    assert len((await server.http.get(f"/rooms/{room}")).json()["members"]) == 1
+    assert len((await server.http.get(f"/rooms/{room}")).json()["members"]) == 2
     assert (await ask_to_join(server, call)).status_code == 201, "watching costs no lifts"
 
 

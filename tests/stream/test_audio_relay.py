@@ -11,7 +11,7 @@ import pytest
 from aiortc.mediastreams import MediaStreamError
 
 from stream.audio_delay import CLOCK_RATE
-from stream.audio_relay import MAX_WAITING, AudioRelay, OpusPackets, RelayTrack
+from stream.audio_relay import MAX_WAITING, MOST_PER_SECOND, AudioRelay, OpusPackets, RelayTrack
 from stream.patches.encoded_audio import EncodedAudio
 
 STEP = 960
@@ -102,6 +102,16 @@ async def test_a_receiver_that_takes_nothing_keeps_little_and_loses_the_oldest()
     assert track.waiting == MAX_WAITING
     assert track.dropped == 2 * MAX_WAITING
     assert (await take(track, 1))[0] == whole(2 * MAX_WAITING)[0]
+
+
+async def test_a_flood_of_packets_is_thinned() -> None:
+    relay = AudioRelay()
+    track = relay.track(lambda: 0.0)
+    now = time.monotonic()
+    put(relay, *range(MOST_PER_SECOND + 50), arrived=now)
+    put(relay, 1000, arrived=now + 1)
+    assert track.waiting + track.dropped == MOST_PER_SECOND + 1
+    track.stop()
 
 
 async def test_after_a_stall_old_packets_are_left_out() -> None:

@@ -79,6 +79,16 @@ def test_a_call_whose_caller_is_away_keeps_what_it_has() -> None:
     assert not machine.away and not machine.back() and not machine.lost()
 
 
+def test_a_retake_ends_with_the_connection() -> None:
+    machine = live()
+    machine.retake()
+    machine.checked(True)
+    machine.lost()
+    machine.back()
+    assert machine.state is CallState.LIVE and not machine.wants_frames
+    assert machine.retake(), "it can be asked for again"
+
+
 def test_a_call_that_waits_for_a_portrait_may_be_away_too() -> None:
     machine = CallMachine(2)
     assert machine.seat == "waiting"

@@ -12,6 +12,7 @@ from stream.messages import Frame, Frames, Framing, Statistics
 
 def test_known_messages_are_read() -> None:
     assert parse('{"type": "ping", "t": 12.5}') == Ping(12.5)
+    assert parse('{"type": "ping", "t": 1' + "0" * 400 + "}") == Ping(10**400)
     assert parse('{"type": "retake"}') == Retake()
     assert parse('{"type": "keep"}') == Keep()
     assert parse(b'{"type": "refine", "on": false}') == Refine(False)

@@ -339,7 +339,8 @@ async def test_a_server_that_stops_ends_its_calls(start: Start) -> None:
         caller = Caller(server.http)
         receiver = Receiver(server.http, await caller.go_live())
         await receiver.watch()
-    await until(lambda: receiver.of_type("ended"), "the receiver to be told")
+    for peer in (receiver, caller):
+        await until(lambda p=peer: p.of_type("ended"), "the end to be told")
     assert all(avatar.closed for avatar in engine.avatars)
     await caller.close()
     await receiver.close()

@@ -59,3 +59,40 @@ def test_nobody_watching_costs_little_and_is_made_up_for_at_once() -> None:
 def test_a_low_limit_is_kept() -> None:
     assert lift(LiftPace(4), 10, 0.01, Load()) == pytest.approx(4, abs=0.2)
     assert lift(LiftPace(4), 10, 0.01, Load(Effort.RAW)) == pytest.approx(4, abs=0.2)
+
+
+def test_the_camera_is_asked_for_what_is_of_use() -> None:
+    pace = LiftPace(30)
+    assert pace.camera_fps(Load()) == 20
+    assert pace.camera_fps(Load(watched=False)) == 10
+    lift(pace, 5, 0.01, Load())
+    assert pace.rate > 19 and pace.camera_fps(Load()) == 30
+    lift(pace, 1, 0.01, Load(Effort.RAW), now=5)
+    assert pace.camera_fps(Load(Effort.RAW)) == 20
+    assert LiftPace(5).camera_fps(Load()) == 10
+
+
+def test_frames_give_way_while_lifts_fall_behind() -> None:
+    pace, raw = LiftPace(30), Load(Effort.RAW)
+    assert not pace.behind(raw), "nothing is known yet"
+    lift(pace, 2, 0.1, raw)
+    assert pace.behind(raw)
+    assert not pace.behind(Load(Effort.SLOW)), "frames give up more by themselves"
+    assert pace.behind(raw)
+    assert not pace.behind(Load(Effort.RAW, watched=False))
+
+
+def test_lifts_in_time_take_nothing_from_frames() -> None:
+    pace, raw = LiftPace(30), Load(Effort.RAW)
+    lift(pace, 4, 0.03, raw)
+    assert not pace.behind(raw)
+
+
+def test_frames_give_way_as_long_as_they_are_raw() -> None:
+    pace, raw = LiftPace(30), Load(Effort.RAW)
+    lift(pace, 2, 0.1, raw)
+    assert pace.behind(raw)
+    lift(pace, 8, 0.02, raw, now=2)
+    assert pace.behind(raw)
+    assert not pace.behind(Load()), "there is time for all again"
+    assert not pace.behind(raw)

@@ -61,6 +61,13 @@ async def test_receivers_are_told_how_well_it_follows(start: Start) -> None:
     assert 'visavis_frames_held_total{code="no_face"}' in (await server.http.get("/metrics")).text
 
 
+async def test_the_caller_is_told_how_many_camera_pictures_are_of_use(start: Start) -> None:
+    server = await start(live_fps=5.0)
+    caller = await server.caller(150)
+    await caller.go_live()
+    await until(lambda: caller.of_type("camera") == [{"type": "camera", "fps": 10}], "the rate")
+
+
 async def test_the_last_good_avatar_is_held_while_the_face_is_away(start: Start) -> None:
     server = await start()
     caller, receiver = await live_call(server, 150)

@@ -7,11 +7,13 @@ import inspect
 import pytest
 from aiortc import RTCCertificate, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.rtcdtlstransport import SRTP_PROFILES
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RTP_HISTORY_SIZE, RtpPacket
 from OpenSSL import SSL
 
 from stream import patches
 from stream.patches import lost_packets, repairs, rsa_peers
+from stream.video_buffer import VideoBuffer
 
 patches.apply()
 
@@ -35,6 +37,42 @@ def test_the_receiver_asks_where_ours_stands() -> None:
     asked = source.index("self.__nack_generator.add(packet)")
     assert asked < source.index("self.__jitter_buffer.add(packet)")
     assert "sorted(self.__nack_generator.missing)" in source
+
+
+async def test_a_decoder_that_is_too_slow_is_given_nothing_up_to_a_key_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = RTCPeerConnection()
+    receiver = connection.addTransceiver("video", direction="recvonly").receiver
+    buffer = VideoBuffer()
+    assembly = lost_packets.Assembly(buffer, {96: lambda payload: payload == b"key"})
+    codec = RTCRtpCodecParameters("video/VP8", 90000, payloadType=96)
+    setattr(receiver, lost_packets.BUFFER, assembly)
+    setattr(receiver, lost_packets.CODECS, {96: codec})
+    setattr(receiver, lost_packets.DECODER, "a thread that takes nothing")
+    queue = getattr(receiver, lost_packets.DECODER_QUEUE)
+
+    async def add(self: RTCRtpReceiver, packet: RtpPacket, arrival_time_ms: int) -> None:
+        buffer.arrived(packet.sequence_number, 0.0)
+        packet._data = packet.payload  # type: ignore[attr-defined]
+        assembly.add(packet)
+
+    async def receive(number: int, payload: bytes) -> int:
+        packet = RtpPacket(96, 1, number, 3000 * number)
+        packet.payload = payload
+        await lost_packets._handle(receiver, packet, 0)
+        return queue.qsize()
+
+    monkeypatch.setattr(lost_packets, "_original_handle", add)
+    for number in range(2 * lost_packets.MOST_WAITING):
+        assert await receive(number, b"other" if number else b"key") <= lost_packets.MOST_WAITING
+    assert queue.qsize() == lost_packets.MOST_WAITING
+    while not queue.empty():
+        queue.get()
+    assert await receive(2 * lost_packets.MOST_WAITING, b"other") == 0
+    assert await receive(2 * lost_packets.MOST_WAITING + 1, b"key") == 1
+    setattr(receiver, lost_packets.DECODER, None)
+    await connection.close()
 
 
 @pytest.fixture

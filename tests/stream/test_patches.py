@@ -17,6 +17,7 @@ from aiortc.rtcrtpparameters import (
     RTCRtpHeaderExtensionParameters,
     RTCRtpParameters,
 )
+from aiortc.rtcsctptransport import RTCSctpTransport
 from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, unpack_header_extensions
 
 from stream import patches
@@ -27,6 +28,7 @@ from stream.patches import (
     host_addresses,
     playout_delay,
     rtp_clock,
+    sctp_sack,
 )
 
 patches.apply()
@@ -186,3 +188,53 @@ def test_a_negotiated_playout_delay_is_sent_with_every_packet() -> None:
 
 def test_without_negotiation_nothing_is_added() -> None:
     assert HeaderExtensionsMap().set(HeaderExtensions(mid="0")) == (0, b"")
+
+
+# sctp_sack
+
+
+class _Association:
+    """What an acknowledgement looks at."""
+
+    def __init__(self) -> None:
+        self._sack_needed = True
+        self._sack_duplicates: list[int] = []
+        self._sack_misordered: set[int] = set()
+        self._association_state = RTCSctpTransport.State.ESTABLISHED
+        self._last_received_tsn = 7
+        self._advertised_rwnd = 1024
+        self.answers = 0
+
+    async def _send_chunk(self, chunk: object) -> None:
+        self.answers += 1
+
+
+async def test_every_second_packet_is_acknowledged_and_the_last_one_soon() -> None:
+    association = _Association()
+    for packet in range(1, 7):
+        await sctp_sack._send_sack(association)
+        assert association.answers == packet // 2
+        assert not association._sack_needed
+    await sctp_sack._send_sack(association)
+    await asyncio.sleep(3 * sctp_sack.DELAY)
+    assert association.answers == 4
+
+
+async def test_a_gap_is_told_at_once() -> None:
+    association = _Association()
+    association._sack_misordered = {9}
+    await sctp_sack._send_sack(association)
+    assert association.answers == 1
+
+
+async def test_a_closed_association_is_not_acknowledged() -> None:
+    association = _Association()
+    await sctp_sack._send_sack(association)
+    association._association_state = RTCSctpTransport.State.CLOSED
+    await asyncio.sleep(3 * sctp_sack.DELAY)
+    assert association.answers == 0
+
+
+def test_data_is_acknowledged_through_the_patched_name() -> None:
+    assert getattr(RTCSctpTransport, sctp_sack.NAME) is sctp_sack._send_sack
+    assert "await self._send_sack()" in inspect.getsource(RTCSctpTransport._handle_data)

@@ -14,7 +14,7 @@ from models.viewpoint import Viewpoint
 from stream.avatar_lease import AvatarLease
 from stream.metrics import Metrics
 from stream.pacer import Pacer
-from stream.render_loop import RenderLoop, View
+from stream.render_loop import GIVE_WAY, RenderLoop, View
 from stream.settings import Settings
 from stream.viewpoint_inbox import Aim
 from tests.stream.bar_engine import BarAvatar, BarEngine, bar_yaw
@@ -172,6 +172,22 @@ def test_a_far_too_slow_engine_gives_up_refining_then_the_rate_then_the_size(bat
         wait(lambda: screen.view.pacer.slowness == 2)
     kinds = [(request.refine, request.coarse) for request in engine.rendered]
     assert kinds.index((True, False)) < kinds.index((False, False)) < kinds.index((False, True))
+
+
+def test_frames_give_way_to_lifting_and_come_back() -> None:
+    engine = BarEngine()
+    screen = Screen(engine)
+    with rendering(engine) as loop:
+        loop.add(screen.view)
+        loop.give_way("one", True)
+        loop.give_way("two", True)
+        wait(lambda: screen.view.pacer.slowness == GIVE_WAY)
+        loop.give_way("one", False)
+        count = len(screen.shown)
+        wait(lambda: len(screen.shown) > count + 2)
+        assert screen.view.pacer.slowness == GIVE_WAY
+        loop.give_way("two", False)
+        wait(lambda: screen.view.pacer.slowness == 1)
 
 
 def test_a_picture_that_was_overtaken_is_dropped() -> None:

@@ -219,6 +219,24 @@ def test_who_is_closed_leaves_nothing_behind() -> None:
     assert not stage.sharing.groups
 
 
+def test_who_is_closed_while_joining_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(1)
+    member, company = stage.watchers[0].member, Company(frozenset({0, 1}))
+    may_join = member._may_join
+
+    def closed_after(company: Company, now: float) -> bool:
+        joins = may_join(company, now)
+        if joins:
+            member.close()  # by another thread, between the decision and the joining
+        return joins
+
+    monkeypatch.setattr(member, "_may_join", closed_after)
+    for now in (0.0, REST + 1):
+        assert member.code(painted(0, now), company, 800_000, False, now).payloads
+    assert member._out_until == float("inf")
+    assert not stage.sharing.groups
+
+
 async def test_receivers_of_a_call_share_pictures_and_video_and_each_sees_its_own(
     start: Start,
 ) -> None:

@@ -8,7 +8,15 @@ import pytest
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import VpxPayloadDescriptor
 
-from stream.video_buffer import ASK_AGAIN, MAX_MISSING, PATIENCE, Piece, VideoBuffer, key_frame_test
+from stream.video_buffer import (
+    ASK_AGAIN,
+    JUMP,
+    MAX_MISSING,
+    PATIENCE,
+    Piece,
+    VideoBuffer,
+    key_frame_test,
+)
 
 PERIOD = 1 / 30
 
@@ -126,6 +134,38 @@ def test_a_lost_packet_of_the_key_frame_is_repaired_too(sender: Sender, receiver
     receiver.receive(0.28, *sender.frame())
     # The first packet came before the middle one was missed: its number is older than the start.
     assert receiver.frames in ([2, 3], [])
+
+
+def test_a_packet_that_cannot_be_read_stops_nothing(sender: Sender, receiver: Receiver) -> None:
+    receiver.receive(0.0, *sender.frame(key=True))
+    first, odd, last = sender.frame()
+    receiver.receive(0.03, first)
+    assert receiver.buffer.arrived(odd[0], 0.03) == []  # and is never put
+    receiver.receive(0.03, last)
+    for n in range(2, 20):
+        receiver.receive(n * PERIOD, *sender.frame())
+    assert (receiver.frames, receiver.buffer.given_up) == ([1], 1)
+    assert receiver.key_frames_asked >= 1
+    receiver.receive(1.0, *sender.frame(key=True))
+    assert receiver.frames == [1, 21]
+
+
+def test_what_is_kept_for_a_frame_that_stays_incomplete_has_a_bound(
+    sender: Sender, receiver: Receiver
+) -> None:
+    first, _, last = sender.frame(key=True)
+    receiver.receive(0.0, first, last)
+    most = 0
+    for n in range(1, JUMP + 100):  # a sender who neither repairs nor makes key frames
+        for number, piece in sender.frame():
+            receiver.buffer.arrived(number, n * PERIOD)
+            receiver.buffer.put(number, piece)
+        if n % 50 == 0:
+            assert receiver.buffer.take(n * PERIOD) == []
+            most = max(most, len(receiver.buffer._pieces))
+    assert 1000 < most <= JUMP + 1
+    receiver.receive(JUMP * 1.0, *sender.frame(key=True))
+    assert len(receiver.frames) == 1
 
 
 def test_a_long_gap_is_not_asked_for(sender: Sender, receiver: Receiver) -> None:
