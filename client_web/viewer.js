@@ -10,6 +10,7 @@ import { busyWords, serverWords } from "./words.js";
 
 const BACK_OFF_S = [1, 2, 4]; // and 4 again and again
 const PATIENCE_MS = 30_000; // the server waits for a lost caller about as long
+const SHORT_PATIENCE_MS = 5000;
 const ASK_MS = 5000; // a question without an answer by then is asked again: a dead network answers none
 const STABLE_MS = 10_000; // connected for so long: the next loss starts again with the shortest wait
 const FIRST_PICTURE_MS = 15_000;
@@ -97,7 +98,7 @@ export class Viewer extends EventTarget {
       mine.addEventListener("message", ({ detail }) => mine === this.#session && this.#onMessage(detail));
       mine.addEventListener("rtt", ({ detail }) => this.#onRoundTrip(detail));
       mine.addEventListener("open", () => this.refined || mine.send({ type: "refine", on: false }));
-      mine.addEventListener("lost", ({ detail }) => mine === this.#session && this.#lost(detail ? { message: detail } : undefined));
+      mine.addEventListener("lost", ({ detail }) => mine === this.#session && this.#lost(detail ? { message: detail, lasts: true } : undefined));
       this.#expectPicture();
       await mine.open();
     } catch (error) {
@@ -178,7 +179,8 @@ export class Viewer extends EventTarget {
     this.leave();
     this.#lostAt ??= now;
     const wait = BACK_OFF_S[Math.min(this.#attempt++, BACK_OFF_S.length - 1)] * 1000;
-    if (now + wait - this.#lostAt > PATIENCE_MS) {
+    // What the session itself gives as the reason, that no relay was found, seldom mends itself.
+    if (now + wait - this.#lostAt > (error?.lasts ? SHORT_PATIENCE_MS : PATIENCE_MS)) {
       const { title, detail } = error
         ? serverWords(error)
         : { title: "The connection was lost.", detail: "Check your network, then try again." };
