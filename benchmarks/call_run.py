@@ -22,12 +22,12 @@ from playwright.sync_api import Browser, Page
 from stream.bench import measure_yardstick
 from stream.command_line import version
 from stream.doctor import instruction_sets, processor
+from tests.browser.server_process import STOP_SECONDS, ServerProcess, stop
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE_SCRIPT = Path(__file__).with_name("call_page.js")
 START_SECONDS = 180.0
 """Loading torch, the weights and the portrait, on a busy machine."""
-STOP_SECONDS = 15.0
 LIVE_SECONDS = 40.0
 HTTP_SECONDS = 20.0
 
@@ -36,19 +36,8 @@ class NotMeasured(Exception):
     """Why a figure is missing."""
 
 
-@dataclass
-class Server:
-    """A server process that answers.
-
-    Args:
-        url: without a slash at the end.
-        process: to be ended by `stop`.
-        log: what it printed.
-    """
-
-    url: str
-    process: subprocess.Popen[str]
-    log: Path
+class Server(ServerProcess):
+    """A server process that notes what it does."""
 
     def marks(self) -> dict[str, Any]:
         """What it has noted, see `call_marks`."""
@@ -65,16 +54,6 @@ class Server:
         """Begin to note anew."""
         self.ask("DELETE", "/bench")
 
-    def stop(self) -> None:
-        """End the process by its own id."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
 
 @contextlib.contextmanager
 def serving(module: str, arguments: Sequence[str], log: Path) -> Iterator[Server]:
@@ -90,28 +69,25 @@ def serving(module: str, arguments: Sequence[str], log: Path) -> Iterator[Server
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=errors,
             stderr=subprocess.STDOUT,
-            text=True,
         )
-    server = Server("", process, log)
     try:
-        server.url = _ready(server)
-        yield server
+        yield Server(_ready(process, log), process, log)
     finally:
-        server.stop()
+        stop(process)
 
 
-def _ready(server: Server) -> str:
+def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
     end = time.monotonic() + START_SECONDS
     url = ""
-    while time.monotonic() < end and server.process.poll() is None:
-        lines = server.log.read_text(errors="replace").splitlines()
+    while time.monotonic() < end and process.poll() is None:
+        lines = log.read_text(errors="replace").splitlines()
         url = next((line[6:] for line in lines if line.startswith("ready ")), "")
         if url:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{url}/bench", timeout=2).close()
                 return url
         time.sleep(0.2)
-    tail = " ".join(server.log.read_text(errors="replace").split()[-40:])
+    tail = " ".join(log.read_text(errors="replace").split()[-40:])
     raise NotMeasured(f"the server did not start: {tail}")
 
 
