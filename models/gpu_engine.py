@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ FOLLOWERS = 32
 """Callers that are followed at once."""
 
 Progress = Callable[[str], object]
+AnyStaging = TypeVar("AnyStaging", PortraitStaging, FollowStaging)
 
 
 class CutPortrait(Protocol):
@@ -272,31 +273,53 @@ class GpuEngine:
         Raises:
             CapacityError: all slots are taken.
         """
-        camera_from_head = np.linalg.inv(portrait.head_from_camera.double().numpy())
+
+        def write(staging: PortraitStaging, slot: int) -> None:
+            staging.write(
+                slot, portrait.image, portrait.mask, portrait.distance, portrait.head_from_camera
+            )
+
+        block = self._lift_chain.portrait.block
+        slot, self._times["lift"] = self._lifted(
+            self._lift_stagings, write, block, self._lift_replay
+        )
+        return GpuAvatar(self, slot, portrait.distance, _camera_from_head(portrait), portrait)
+
+    def _lifted(
+        self,
+        stagings: list[AnyStaging],
+        write: Callable[[AnyStaging, int], None],
+        block: Tensor,
+        replay: Work,
+    ) -> tuple[int, float]:
+        """Run one of the graphs that fill a slot.
+
+        Args:
+            stagings: of the graph, used by turns.
+            write: writes what is lifted, for a slot.
+            block: of the graph, where that goes.
+            replay: the graph.
+
+        Returns:
+            The slot, and the milliseconds that it took.
+        """
         begun, done = self._queue.mark(), self._queue.mark()
         slot = self.slots.take()
         try:
             with self._lock, self._queue.working():
                 self._check_open()
-                staging = self._lift_stagings[0]
-                self._lift_stagings.reverse()
-                staging.write(
-                    slot,
-                    portrait.image,
-                    portrait.mask,
-                    portrait.distance,
-                    portrait.head_from_camera,
-                )
+                staging = stagings[0]
+                stagings.reverse()
+                write(staging, slot)
                 begun.record()
-                staging.send(self._lift_chain.portrait.block)
-                self._lift_replay()
+                staging.send(block)
+                replay()
                 done.record()
             done.wait()
         except BaseException:
             self.slots.give(slot)
             raise
-        self._times["lift"] = begun.milliseconds_to(done)
-        return GpuAvatar(self, slot, portrait.distance, camera_from_head, portrait)
+        return slot, begun.milliseconds_to(done)
 
     def follow(self, avatar: Avatar) -> GpuFollower:
         """See `models.engine.Engine`.
@@ -351,26 +374,16 @@ class GpuEngine:
         Raises:
             CapacityError: all slots are taken.
         """
-        camera_from_head = np.linalg.inv(portrait.head_from_camera.double().numpy())
-        begun, done = self._queue.mark(), self._queue.mark()
-        slot = self.slots.take()
-        try:
-            with self._lock, self._queue.working():
-                self._check_open()
-                staging = self._follow_stagings[0]
-                self._follow_stagings.reverse()
-                staging.write(slot, place, portrait, moved, share, fresh)
-                begun.record()
-                staging.send(self._follow_chain.block.block)
-                self._follow_replay()
-                done.record()
-            done.wait()
-        except BaseException:
-            self.slots.give(slot)
-            raise
+
+        def write(staging: FollowStaging, slot: int) -> None:
+            staging.write(slot, place, portrait, moved, share, fresh)
+
+        block = self._follow_chain.block.block
+        slot, self._times["relift"] = self._lifted(
+            self._follow_stagings, write, block, self._follow_replay
+        )
         self._times["track"] = tracked * 1e3
-        self._times["relift"] = begun.milliseconds_to(done)
-        return GpuAvatar(self, slot, portrait.distance, camera_from_head)
+        return GpuAvatar(self, slot, portrait.distance, _camera_from_head(portrait))
 
     def free(self, avatar: GpuAvatar) -> None:
         """Give an avatar's slot back. A batch on its way that shows it is done before another
@@ -489,6 +502,10 @@ class GpuEngine:
 
             self._finder = PortraitFinder()
         return self._finder
+
+
+def _camera_from_head(portrait: Portrait | CutPortrait | LivePortrait) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.inv(portrait.head_from_camera.double().numpy()))
 
 
 def nothing() -> None:
