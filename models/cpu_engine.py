@@ -20,17 +20,18 @@ from torch import Tensor, nn
 from cuda_kernels.i420 import rgb_to_i420
 from cuda_kernels.splatter import Splatter
 from models.backdrop import backdrop
+from models.caller_portraits import LivePortrait
 from models.camera import viewpoint_camera
 from models.cpu_follower import CpuFollower
 from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
 from models.lifter import FAINT, MOST, Layers, to_gaussians
-from models.live_lift import LiveLifter
+from models.live_lift import LiveLifter, readable
 from models.portrait import Portrait, PortraitFinder
 from models.portrait_reading import PortraitReading, Reading
 from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
-from models.reprojection import PortraitSurface, readable
+from models.reprojection import PortraitSurface
 from models.viewpoint import Viewpoint
 from models.weights import load_lifter, load_refiner
 
@@ -108,19 +109,10 @@ class CpuEngine:
             lifted.opacities[0, keep],
             lifted.colors[0, keep],
         ).moved(portrait.head_from_camera)
-        source = torch.cat([portrait.image * portrait.mask, portrait.mask])[None]
-        camera_from_head = torch.linalg.inv(portrait.head_from_camera)
-
-        def read() -> Reading:
-            detail = readable(source, lifted.depth)
-            return self.portrait_tokens(source), PortraitSurface(
-                detail, lifted.depth, camera_from_head
-            )
-
         return CpuAvatar(
             uuid.uuid4().hex,
             gaussians,
-            PortraitReading(read),
+            self.reading(portrait, lifted.depth),
             self.noise,
             portrait.distance,
             portrait,
@@ -140,11 +132,24 @@ class CpuEngine:
             self._live_lifter = LiveLifter(self._lifter, self._dtype)
         return self._live_lifter
 
-    def portrait_tokens(self, source: Tensor) -> Tensor:
-        """What the refiner keeps of a portrait: colours times mask, mask. [1, 4, 256, 256]"""
-        return self._refiner.encode_portrait(
-            source.to(self._dtype, memory_format=torch.channels_last)
-        )
+    def reading(self, portrait: Portrait | LivePortrait, depth: Tensor) -> PortraitReading:
+        """What the refiner reads of a portrait.
+
+        Args:
+            portrait: whose.
+            depth: of its pixels, metres. [1, 1, 256, 256]
+        """
+
+        def read() -> Reading:
+            source = torch.cat([portrait.image * portrait.mask, portrait.mask])[None]
+            camera_from_head = torch.linalg.inv(portrait.head_from_camera)
+            surface = PortraitSurface(readable(source, depth), depth, camera_from_head)
+            tokens = self._refiner.encode_portrait(
+                source.to(self._dtype, memory_format=torch.channels_last)
+            )
+            return tokens, surface
+
+        return PortraitReading(read)
 
     def note(self, **seconds: float) -> None:
         """Keep for `stage_times` what stages took."""

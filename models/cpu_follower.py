@@ -14,10 +14,8 @@ from models.gaussians import Gaussians
 from models.head_motion import HeadMotion
 from models.kept_sides import KeptSides, PortraitView, in_head_space, share_of
 from models.lifter import FAINT, MOST
-from models.live_lift import MapFilter, readable
+from models.live_lift import MapFilter
 from models.portrait import portrait_rotation
-from models.portrait_reading import PortraitReading, Reading
-from models.reprojection import PortraitSurface
 
 if TYPE_CHECKING:
     from models.cpu_engine import CpuAvatar, CpuEngine
@@ -89,16 +87,10 @@ class CpuFollower:
         if self._kept is not None:
             view = PortraitView(camera_from_head, depth, portrait.mask)
             gaussians = self._with_kept(self._kept, gaussians, view, portrait, time)
-
-        def read() -> Reading:
-            source = torch.cat([portrait.image * portrait.mask, portrait.mask])[None]
-            surface = PortraitSurface(readable(source, depth), depth, camera_from_head)
-            return engine.portrait_tokens(source), surface
-
         return CpuAvatar(
             uuid.uuid4().hex,
             gaussians,
-            PortraitReading(read),
+            engine.reading(portrait, depth),
             engine.noise,
             portrait.distance,
             None,
