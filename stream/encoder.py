@@ -191,6 +191,10 @@ class ViewEncoder(Encoder):
         """Packetise data that was encoded elsewhere."""
         return self._coder.packetise(packet), packet.pts or 0
 
+    def lost(self, part: float) -> None:
+        """The receiver missed this part of the packets lately. Called by the thread of aiortc."""
+        self._rate.lost(time.monotonic(), part)
+
     @property
     def target_bitrate(self) -> int:
         """Bits per second; aiortc assigns what the receiver reports (REMB)."""

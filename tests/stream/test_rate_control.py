@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.rate_control import CALM, CAUTION, DRAIN_TIME, PUSH, RateControl
+from stream.rate_control import CALM, CAUTION, DRAIN, DRAIN_TIME, LOSSY, PUSH, RateControl
 
 FLOOR, CEILING = 300_000, 1_500_000
 
@@ -22,6 +22,21 @@ def test_the_tiny_first_reports_of_a_good_path_do_not_count() -> None:
     before = rate.rate
     for n, value in enumerate((6_520, 12_000, 80_000, 400_000)):
         assert rate.report(n * 0.2, value) == before
+
+
+def test_a_first_estimate_that_wavers_while_it_is_tiny_does_not_count() -> None:
+    rate = RateControl(FLOOR, CEILING)
+    before = rate.rate
+    for n, value in enumerate((6_520, 5_900, 40_000, 36_000, 400_000)):
+        assert rate.report(n * 0.2, value) == before
+
+
+def test_a_path_that_is_full_from_the_start_is_believed_at_once() -> None:
+    """As Chromium reports of 400 kbit/s that a call of 490 kbit/s begins on."""
+    rate = RateControl(FLOOR, 700_000)
+    rate.report(0.0, 519_000)
+    assert rate.report(0.6, 341_000) == pytest.approx(341_000 * CAUTION)
+    assert rate.report(1.0, 306_000) <= FLOOR
 
 
 def test_a_little_more_is_tried_while_nothing_speaks_against_it() -> None:
@@ -52,6 +67,29 @@ def test_a_steep_fall_lets_the_queue_run_empty() -> None:
     assert rate.report(100.0 + DRAIN_TIME / 2, 300_000) < FLOOR
     settled(rate, 300_000, 100.0 + DRAIN_TIME)
     assert rate.rate >= FLOOR
+
+
+def test_much_loss_is_a_full_queue_where_no_report_speaks_of_it() -> None:
+    rate = RateControl(FLOOR, CEILING)
+    settled(rate, 800_000, 0.0)
+    before = rate.rate
+    assert rate.lost(20.0, LOSSY / 2) == before
+    assert rate.lost(21.0, 0.5) == pytest.approx(800_000 * DRAIN)
+    assert settled(rate, 800_000, 21.0, 0.9 * DRAIN_TIME) == pytest.approx(800_000 * DRAIN)
+    assert settled(rate, 800_000, 22.0, 0.6 * CALM) == pytest.approx(800_000 * CAUTION, rel=0.05)
+
+
+def test_where_nobody_reports_the_rate_falls_with_loss_and_comes_back() -> None:
+    rate = RateControl(FLOOR, CEILING)
+    before = rate.rate
+    assert rate.lost(0.0, 0.01) == before
+    fallen = rate.lost(1.0, 0.5)
+    assert fallen == pytest.approx(before * DRAIN)
+    assert rate.lost(1.0 + 0.9 * CALM, 0.05) == fallen
+    assert fallen < rate.lost(1.0 + 1.1 * CALM, 0.05) < before
+    for n in range(20):
+        rate.lost(6.0 + n, 0.0)
+    assert rate.rate == before
 
 
 @settings(deadline=None, max_examples=60)
