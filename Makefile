@@ -17,6 +17,8 @@ INSTALL := $(PIP) install -q -c constraints.txt
 # The .tflite networks of this wheel find faces; its own dependencies are not needed.
 MEDIAPIPE := mediapipe==0.10.21
 
+ON_THE_CLOCK := tests/browser tests/interop tests/benchmarks
+
 KERNEL_SOURCES := $(wildcard setup.py cuda_kernels/build.py cuda_kernels/*.cpp cuda_kernels/*.cu cuda_kernels/*.cuh \
 	cuda_kernels/*.h cuda_kernels/*/*.cpp cuda_kernels/*/*.cu cuda_kernels/*/*.cuh cuda_kernels/*/*.h)
 
@@ -29,9 +31,15 @@ install: $(VENV)/.stamp-install
 serve: install
 	@$(BIN)/visavis serve --host $(HOST) --port $(PORT) || [ $$? -eq 130 ]
 
+# What is done on the clock (browsers, other peers, whole calls) goes alone, the rest several at a time: they mostly wait.
 # The summary of pytest stays the last thing on the screen.
 test: test-install lint
+ifeq ($(PYTEST_ARGS),)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadscope $(addprefix --ignore=,$(ON_THE_CLOCK))
+	$(BIN)/python -m pytest $(ON_THE_CLOCK)
+else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+endif
 
 lint: $(VENV)/.stamp-test
 	$(BIN)/ruff check .
