@@ -12,6 +12,7 @@ LAYOUT = np.dtype([(name, np.int64) for name in ("channel", "row", "column")])
 READING = np.dtype(
     [("size", np.int32), *((name, np.float32) for name in ("tangent", "trusted", "doubted"))]
 )
+BLENDING = np.dtype([("size", np.int32), *((name, np.float32) for name in ("tangent", "widest"))])
 BOX_BYTES = 8
 ITEM_BYTES = 8
 """Of what is sorted: a key and a value."""
@@ -56,6 +57,7 @@ def macros(channels: int) -> dict[str, int]:
         "FRAME_BYTES": FRAME.itemsize,
         "LAYOUT_BYTES": LAYOUT.itemsize,
         "READING_BYTES": READING.itemsize,
+        "BLENDING_BYTES": BLENDING.itemsize,
         "ITEM_BYTES": ITEM_BYTES,
     }
 

@@ -41,6 +41,18 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
         + [_INT],
         None,
     ),
+    "visavis_blend_portrait": (
+        [_INT] * 3
+        + [_POINTER]
+        + [_INT] * 2
+        + [_POINTER] * 5
+        + [_INT]
+        + [ctypes.c_float] * 2
+        + [_POINTER]
+        + [_LONG] * 4
+        + [_INT],
+        None,
+    ),
 }
 
 

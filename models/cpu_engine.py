@@ -21,7 +21,7 @@ from cuda_kernels.i420 import rgb_to_i420
 from cuda_kernels.splatter import Splatter
 from models.backdrop import backdrop
 from models.caller_portraits import LivePortrait
-from models.camera import viewpoint_camera
+from models.camera import Camera, viewpoint_camera
 from models.cpu_follower import CpuFollower
 from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
@@ -29,6 +29,7 @@ from models.gaussians import Gaussians
 from models.lifter import FAINT, MOST, Layers, to_gaussians
 from models.live_lift import LiveLifter, readable
 from models.portrait import Portrait, PortraitFinder
+from models.portrait_blend import ShownPortrait, countable
 from models.portrait_reading import PortraitReading, Reading
 from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
 from models.reprojection import PortraitSurface
@@ -38,17 +39,18 @@ from models.weights import load_lifter, load_refiner
 
 @dataclass(eq=False)
 class CpuAvatar:
-    """Gaussians in head space, and what the refiner needs of the portrait."""
+    """Gaussians in head space, and what views and the refiner need of the portrait."""
 
     id: str
     gaussians: Gaussians | None
+    shown: ShownPortrait | None
     reading: PortraitReading | None
     noise: Tensor | None  # [1, 4, S, S], the engine's, the same in every frame
     distance: float
     enrolment: Portrait | None  # what following begins with; None for an avatar of a follower
 
     def close(self) -> None:
-        self.gaussians = self.reading = self.noise = self.enrolment = None
+        self.gaussians = self.shown = self.reading = self.noise = self.enrolment = None
 
 
 class CpuEngine:
@@ -112,6 +114,7 @@ class CpuEngine:
         return CpuAvatar(
             uuid.uuid4().hex,
             gaussians,
+            self.shown(portrait),
             self.reading(portrait, lifted.depth),
             self.noise,
             portrait.distance,
@@ -131,6 +134,11 @@ class CpuEngine:
         if self._live_lifter is None:
             self._live_lifter = LiveLifter(self._lifter, self._dtype)
         return self._live_lifter
+
+    def shown(self, portrait: Portrait | LivePortrait) -> ShownPortrait:
+        """What views near a portrait show of it."""
+        picture = countable(portrait.image[None], portrait.mask[None])
+        return ShownPortrait(picture, torch.linalg.inv(portrait.head_from_camera))
 
     def reading(self, portrait: Portrait | LivePortrait, depth: Tensor) -> PortraitReading:
         """What the refiner reads of a portrait.
@@ -163,51 +171,41 @@ class CpuEngine:
         avatar = request.avatar
         if not isinstance(avatar, CpuAvatar):
             raise TypeError(f"{type(avatar).__name__} is not an avatar of this engine")
-        gaussians, reading, noise = avatar.gaussians, avatar.reading, avatar.noise
-        if gaussians is None or reading is None or noise is None:
+        gaussians, shown = avatar.gaussians, avatar.shown
+        reading, noise = avatar.reading, avatar.noise
+        if gaussians is None or shown is None or reading is None or noise is None:
             raise ValueError(f"avatar {avatar.id} is closed")
-        refined = request.refine and not request.coarse
         read = None
-        if refined:
+        if request.refine and not request.coarse:
             with self._refining:
                 torch.set_num_threads(self.threads)
                 read = reading()
+        size = self.size // 2 if request.coarse else self.size
+        camera = viewpoint_camera(request.viewpoint, avatar.distance, size)
         with self._rasterising, self._timed("rasterise"):
-            raw = self.rasterise(
-                gaussians,
-                request.viewpoint,
-                avatar.distance,
-                read[1] if read is not None else None,
-                coarse=request.coarse,
-            )
+            raw = self._splat(gaussians, camera)
+            if read is not None:
+                inputs = self._refiner_input(raw, camera, read[1])
         if read is not None:
             with self._refining, self._timed("refine"):
                 torch.set_num_threads(self.threads)
-                picture = self._refine(raw, noise, read[0])
+                picture = self._refine(inputs, noise, read[0])
         else:
             picture = torch.cat([raw[:, :3], raw[:, 5:]], 1)
         with self._timed("i420"):
             if request.coarse:
                 picture = F.interpolate(picture, scale_factor=2.0, mode="bilinear")
+            else:
+                shown.blend(picture, raw[0], camera, self.threads)
             return self._to_i420(picture.float())
 
-    def rasterise(
-        self,
-        gaussians: Gaussians,
-        viewpoint: Viewpoint,
-        distance: float,
-        surface: PortraitSurface | None = None,
-        coarse: bool = False,
-    ) -> Tensor:
-        """Splat one view.
+    def rasterise(self, gaussians: Gaussians, viewpoint: Viewpoint, distance: float) -> Tensor:
+        """Splat one view of someone who is `distance` metres from the portrait's camera, channels
+        as `splat`'s. [1, 6, S, S]"""
+        return self._splat(gaussians, viewpoint_camera(viewpoint, distance, self.size))
 
-        Returns:
-            With `surface`, the refiner's input, in its type: see `refiner_input` of
-            `models.refiner`. [1, 10, S, S]
-            Without it, the splat, at half the size if `coarse`. [1, 6, S, S]
-        """
-        splatter = self._coarse_splatter if coarse else self._splatter
-        camera = viewpoint_camera(viewpoint, distance, splatter.view.width)
+    def _splat(self, gaussians: Gaussians, camera: Camera) -> Tensor:
+        splatter = self._splatter if camera.size == self.size else self._coarse_splatter
         raw = splatter.render(
             gaussians.means,
             gaussians.axes,
@@ -217,10 +215,12 @@ class CpuEngine:
             camera.K,
         )
         self._left_out += splatter.left_out
-        if surface is None:
-            return raw[None].clone()  # the next picture goes into the same buffer
-        out = torch.empty(1, RENDER, *raw.shape[1:], dtype=self._dtype)
-        return surface.refiner_input(raw, camera.K, camera.world_to_camera, out, self.threads)
+        return raw[None].clone()  # the next picture goes into the same buffer
+
+    def _refiner_input(self, raw: Tensor, camera: Camera, surface: PortraitSurface) -> Tensor:
+        """[1, 6, S, S] -> [1, 10, S, S], in the refiner's type"""
+        out = torch.empty(1, RENDER, *raw.shape[2:], dtype=self._dtype)
+        return surface.refiner_input(raw[0], camera.K, camera.world_to_camera, out, self.threads)
 
     def _to_i420(self, picture: Tensor) -> Picture:
         """Compose [1, 4, S, S] on the backdrop and convert."""

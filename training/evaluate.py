@@ -5,8 +5,9 @@
 
 DIR holds people in the test layout: view 0 is the input, the others are targets. `ci` is half of a
 95 % confidence interval of the mean over people; `training.measures` says what the other columns
-are. Agreement of neighbouring views and jitter under camera noise follow in a second table, and
-with `--identity` distances between faces in a third: see `training.identity`.
+are. "As shown" is with the portrait's own pixels near its camera (`models.portrait_blend`).
+Agreement of neighbouring views and jitter under camera noise follow in a second table, and with
+`--identity` distances between faces in a third: see `training.identity`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 
 from models.errors import VisavisError
+from models.refiner import NOISE_LEVEL
 from models.sd_turbo import SdTurbo
 from models.weights import load_lifter, open_refiner
 from training.dataset import CorpusError, People
@@ -156,6 +159,11 @@ def run(options: argparse.Namespace) -> None:
     networks = {"raw": Networks(lifter, variant=variant)}
     for level in options.levels:
         networks[f"refined, sigma {level:g}"] = Networks(lifter, refiner, level, variant=variant)
+    networks["raw, as shown"] = replace(networks["raw"], blend=True)
+    if options.levels:
+        level = min(options.levels, key=lambda each: abs(each - NOISE_LEVEL))
+        whole = replace(networks[f"refined, sigma {level:g}"], blend=True)
+        networks[f"refined, sigma {level:g}, as shown"] = whole
     depth = mean_depth(people)
     predictions: dict[str, Predict] = {
         "input repeated": input_repeated,
@@ -184,7 +192,8 @@ def run(options: argparse.Namespace) -> None:
         print("\n" + table(faces, "identity distance"))
         report["identity"] = faces
     if options.sheet:
-        write_sheet(options.sheet, {**networks}, people, options.sheet_people, options.size)
+        plain: dict[str, Predict] = {name: one for name, one in networks.items() if not one.blend}
+        write_sheet(options.sheet, plain, people, options.sheet_people, options.size)
     if options.plot:
         from training.plots import per_view  # needs matplotlib, which the tables do not
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.lifter import CHANNELS, Layers, LiftedGaussians, Lifter, to_gaussians
+from models.portrait_blend import blended, countable
 from models.refiner import OneStepRefiner, refiner_input
 from models.reprojection import portrait_detail, readable
 from training.dataset import People, Views, intrinsics, relative_cameras
@@ -56,6 +57,7 @@ class LiftedPerson:
         gaussians: in the frame of the input camera.
         camera: world_to_camera of the input. [1, 4, 4]
         portrait: for the refiner, as in `OneStepRefiner.encode_portrait`. [1, 4, S, S]
+        shown: for views near the portrait, from `models.portrait_blend.countable`. [1, 4, T, T]
         nearer: metres by which the portrait camera, as the lifter takes it, stands before the input
             camera.
     """
@@ -63,6 +65,7 @@ class LiftedPerson:
     gaussians: LiftedGaussians
     camera: Tensor
     portrait: Tensor
+    shown: Tensor
     nearer: float
 
 
@@ -76,6 +79,8 @@ class Networks:
     given: bool = True
     """Whether the lifter gets the mask."""
     variant: Variant = Variant()
+    blend: bool = False
+    """Whether views near the portrait show its own pixels, as in a call."""
 
     @torch.no_grad()
     def lift(self, views: Views, sensor_noise: Tensor | None = None) -> LiftedPerson:
@@ -88,6 +93,8 @@ class Networks:
             front, back = self.lifter(image, shown, torch.full((1,), float(self.given)))
         portrait = torch.cat([image * mask, mask], 1)
         person = lifted(Layers(front.float(), back.float()), image, portrait, views)
+        if sensor_noise is not None:
+            person.shown = countable(image, mask)
         person.gaussians = self.variant.kept(person.gaussians)
         return person
 
@@ -104,23 +111,24 @@ class Networks:
         with focal lengths `focal` [V] in picture widths, `size` pixels wide."""
         raw = splatted(person, cameras, focal, size)
         prediction = unrefined(raw)
-        if self.refiner is None:
-            return prediction
-        K = intrinsics(size, focal)[None]
-        moves = torch.linalg.inv(relative_cameras(person.camera, cameras[None]))
+        K = intrinsics(size, focal)
+        moves = torch.linalg.inv(relative_cameras(person.camera, cameras[None]))[0]
         moves[..., 2, 3] -= person.nearer
-        depth = person.gaussians.depth
-        shown = readable(person.portrait, depth)
-        detail = portrait_detail(raw[None], K, moves, shown, depth)[0]
-        render = refiner_input(raw, distances, detail)
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(1, 4, *raw.shape[-2:], generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            tokens = self.refiner.encode_portrait(person.portrait)
-            tokens = tokens.expand(len(raw), *tokens.shape[1:])
-            noise = noise.expand(len(raw), -1, -1, -1)
-            refined = self.variant.refine(self.refiner, render, noise, self.level, tokens)
-            prediction.rgba = refined.float()
+        if self.refiner is not None:
+            depth = person.gaussians.depth
+            shown = readable(person.portrait, depth)
+            detail = portrait_detail(raw[None], K[None], moves[None], shown, depth)[0]
+            render = refiner_input(raw, distances, detail)
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randn(1, 4, *raw.shape[-2:], generator=generator)
+            with torch.autocast("cpu", torch.bfloat16):
+                tokens = self.refiner.encode_portrait(person.portrait)
+                tokens = tokens.expand(len(raw), *tokens.shape[1:])
+                noise = noise.expand(len(raw), -1, -1, -1)
+                refined = self.variant.refine(self.refiner, render, noise, self.level, tokens)
+                prediction.rgba = refined.float()
+        if self.blend:
+            prediction.rgba = blended(prediction.rgba, raw, K, moves, distances, person.shown)
         return prediction
 
     def __call__(self, views: Views) -> Prediction:
@@ -141,7 +149,8 @@ def lifted(layers: Layers, image: Tensor, portrait: Tensor, views: Views) -> Lif
     gaussians = to_gaussians(layers, image, nominal)
     nearer = views.distance[:, 0] - nominal
     gaussians.means[..., 2] += nearer[:, None]
-    return LiftedPerson(gaussians, views.world_to_camera[:, 0], portrait, float(nearer))
+    shown = countable(on_grey(views.rgba[:, 0]), portrait[:, 3:])
+    return LiftedPerson(gaussians, views.world_to_camera[:, 0], portrait, shown, float(nearer))
 
 
 def splatted(person: LiftedPerson, cameras: Tensor, focal: Tensor, size: int) -> Tensor:

@@ -1,7 +1,7 @@
 // The refiner's input: a splat, and beside it what the portrait shows of the same points. models/reprojection.py and
 // refiner_input of models/refiner.py say it in torch; there each of some twenty steps goes through memory.
 #pragma once
-#include "packs.h"
+#include "taps.h"
 
 struct Reading {
   int size;       // of the portrait, pixels a side
@@ -10,27 +10,6 @@ struct Reading {
   // on it is something else.
   float trusted, doubted;
 };
-
-// One axis of a bilinear reading: the two nearest items, and how much of each counts. What is outside counts as zero.
-struct Taps {
-  Integers index[2];
-  Lanes<float> weight[2];
-};
-
-DEVICE Taps taps_of(Lanes<float> place, int size) {
-  const Lanes<float> zero = Lanes<float>{};
-  // Between -1 and size nothing is lost; and NaN becomes -1.
-  Lanes<float> x = smaller(larger(place, zero - 1.f), zero + float(size)), low = floor_of(x), part = x - low;
-  Taps taps;
-  for (int k = 0; k < 2; ++k) {
-    Lanes<float> at = low + float(k);
-    Lanes<float> weight = k ? part : 1.f - part;
-    weight = at >= zero ? weight : zero;
-    taps.weight[k] = at <= zero + float(size - 1) ? weight : zero;
-    taps.index[k] = integers_of(smaller(larger(at, zero), zero + float(size - 1)));
-  }
-  return taps;
-}
 
 // For the pack of pixels that starts at column `first` of row `row`.
 //   splatted: colours times alpha, uncertainty, depth times alpha, alpha. [6, H, W]
@@ -48,18 +27,9 @@ DEVICE void refiner_input(int first, int row, int width, int height, const float
   for (int c = 0; c < 6; ++c) splat[c] = load_pack(splatted + (size_t(c) * height + row) * width, 1, first, width);
   const V alpha = splat[5];
   if (picture && any_lane(alpha > zero)) {
-    const V far = splat[4] / larger(alpha, zero + 0.3f);
-    const V x = (counted_from(first) + 0.5f - K[2]) / K[0];
-    const float y = (float(row) + 0.5f - K[5]) / K[4];
-    V there[3];
-    for (int axis = 0; axis < 3; ++axis) {
-      const float* m = move + 4 * axis;
-      there[axis] = m[3] + (m[0] * x + (m[1] * y + m[2])) * far;
-    }
-    const float half = 0.5f * float(reading.size);
-    const V scale = half / (reading.tangent * larger(there[2], zero + 0.01f));
-    const Taps across = taps_of(there[0] * scale + (half - 0.5f), reading.size);
-    const Taps down = taps_of(there[1] * scale + (half - 0.5f), reading.size);
+    const Place place = place_of(first, row, K, move, splat[4] / larger(alpha, zero + 0.3f), reading.size,
+                                 reading.tangent);
+    const Taps across = taps_of(place.x, reading.size), down = taps_of(place.y, reading.size);
     V shown[5] = {zero, zero, zero, zero, zero};
     for (int k = 0; k < 4; ++k) {
       const Integers index = down.index[k / 2] * reading.size + across.index[k % 2];
@@ -67,7 +37,7 @@ DEVICE void refiner_input(int first, int row, int width, int height, const float
       for (int c = 0; c < 4; ++c) shown[c] += weight * gather(picture + size_t(c) * reading.size * reading.size, index);
       shown[4] += weight * gather(depth, index);
     }
-    const V ahead = there[2] - shown[4], apart = larger(ahead, -ahead), mask = shown[3];
+    const V ahead = place.far - shown[4], apart = larger(ahead, -ahead), mask = shown[3];
     V sure = (reading.doubted - apart) / (reading.doubted - reading.trusted);
     sure = smaller(larger(sure, zero), one) * mask * alpha;
     // Where the mask ends, colours were multiplied by it, and would seem dark.

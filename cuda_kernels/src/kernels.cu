@@ -3,8 +3,9 @@
 //
 // project, composite_*: blockIdx.y is the view, counted through all sets of Gaussians; each `views_per_set` of them in
 // a row see one set. project, project_slots, project_backward: one thread per Gaussian; composite_*: one block of 256
-// threads per tile; refiner_input: one per pixel; rgb_to_yuv: one per 2 x 2 block of pixels.
+// threads per tile; refiner_input: one per pixel, as of blend_portrait; rgb_to_yuv: one per 2 x 2 block of pixels.
 #include "binning.h"
+#include "blend.h"
 #include "detail.h"
 #include "splat.h"
 #include "yuv.h"
@@ -27,6 +28,7 @@ static_assert(__builtin_offsetof(Frame, width) == 0 && __builtin_offsetof(Frame,
 static_assert(__builtin_offsetof(Frame, tiles_x) == 8 && __builtin_offsetof(Frame, tiles_y) == 12, "Frame");
 static_assert(sizeof(Layout) == LAYOUT_BYTES && __builtin_offsetof(Layout, column) == 16, "Layout");
 static_assert(sizeof(Reading) == READING_BYTES && __builtin_offsetof(Reading, doubted) == 12, "Reading");
+static_assert(sizeof(Blending) == BLENDING_BYTES && __builtin_offsetof(Blending, widest) == 8, "Blending");
 static_assert(sizeof(Item) == ITEM_BYTES, "Item");
 #endif
 
@@ -120,6 +122,33 @@ DEVICE void refiner_input_of_pixel(int slots, const int* slot_of_view, int width
   }
 REFINER_INPUT(refiner_input_float32, float)
 REFINER_INPUT(refiner_input_bfloat16, BFloat16)
+
+// Slot and view as in project_slots.
+template <typename item>
+DEVICE void blend_pixel(int slots, const int* slot_of_view, int width, int height, const float* splatted,
+                        const float* K, const float* portrait_from_camera, const float* distances,
+                        const float* pictures, Blending blending, item* rgba, long long view_step, Layout layout) {
+  int pixel = int(blockIdx.x * blockDim.x + threadIdx.x), view = int(blockIdx.y), slot = slot_of_view[view];
+  if (pixel >= width * height || slot < 0 || slot >= slots) return;
+  const float* move = portrait_from_camera + 16 * view;
+  const float near = nearness(move, distances[view], blending.widest);
+  if (near <= 0.f) return;
+  size_t area = size_t(blending.size) * blending.size, pixels = size_t(width) * height;
+  const float* far = splatted + (size_t(view) * 6 + 4) * pixels;
+  blend_portrait(near, pixel % width, pixel / width, width, far, far + pixels, K + 9 * view, move,
+                 pictures + slot * 4 * area, blending, rgba + view * view_step, layout);
+}
+
+#define BLEND_PORTRAIT(name, item)                                                                                  \
+  extern "C" __global__ void name(int slots, const int* slot_of_view, int width, int height, const float* splatted, \
+                                  const float* K, const float* portrait_from_camera, const float* distances,        \
+                                  const float* pictures, Blending blending, item* rgba, long long view_step,        \
+                                  Layout layout) {                                                                  \
+    blend_pixel(slots, slot_of_view, width, height, splatted, K, portrait_from_camera, distances, pictures,         \
+                blending, rgba, view_step, layout);                                                                 \
+  }
+BLEND_PORTRAIT(blend_portrait_float32, float)
+BLEND_PORTRAIT(blend_portrait_bfloat16, BFloat16)
 
 template <typename item>
 DEVICE void convert_block(int nv12, int width, int height, const item* rgb, long long picture_step, Layout layout,

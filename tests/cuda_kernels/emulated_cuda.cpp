@@ -125,6 +125,7 @@ static int __popc(unsigned x) { return __builtin_popcount(x); }
 // In a namespace, so that ::project is the entry point alone and not the template of the same name.
 namespace device_code {
 #include "binning.h"
+#include "blend.h"
 #include "detail.h"
 #include "splat.h"
 #include "yuv.h"
@@ -255,6 +256,8 @@ extern "C" int emulate(const char* name, unsigned blocks_x, unsigned blocks_y, u
   ENTRY(list_tiles)
   ENTRY(refiner_input_float32)
   ENTRY(refiner_input_bfloat16)
+  ENTRY(blend_portrait_float32)
+  ENTRY(blend_portrait_bfloat16)
   ENTRY(rgb_to_yuv_float32)
   ENTRY(rgb_to_yuv_bfloat16)
   return emulation::NO_SUCH_KERNEL;

@@ -105,7 +105,7 @@ def emulated(order: str) -> Iterator[None]:
     stand_in = cupy(ORDERS[order])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu, "_cupy", lambda: stand_in)
-        for module in ("splat", "i420", "portrait_detail"):
+        for module in ("splat", "i420", "portrait_blend", "portrait_detail"):
             patch.setattr(f"cuda_kernels.{module}._on_gpu", lambda t: True)
         patch.setattr(torch.cuda, "current_stream", lambda device: None)
         forget()

@@ -27,6 +27,7 @@ KERNELS = (
     *("project", "composite_forward", "composite_backward", "project_backward"),
     *("rgb_to_yuv_float32", "rgb_to_yuv_bfloat16"),
     *("refiner_input_float32", "refiner_input_bfloat16"),
+    *("blend_portrait_float32", "blend_portrait_bfloat16"),
     *gpu_splatter.KERNELS,
 )
 
@@ -54,6 +55,7 @@ def test_compiles(architecture: str, channels: int) -> None:
         ("FRAME_BYTES", "Frame"),
         ("LAYOUT_BYTES", "Layout"),
         ("READING_BYTES", "Reading"),
+        ("BLENDING_BYTES", "Blending"),
         ("ITEM_BYTES", "Item"),
     ],
 )
