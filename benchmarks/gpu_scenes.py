@@ -35,6 +35,10 @@ class BenchPortrait:
     distance: float = 0.75
 
     @property
+    def fine(self) -> Tensor:
+        return self.image
+
+    @property
     def head_from_camera(self) -> Tensor:
         transform = torch.eye(4)
         transform[2, 3] = -self.distance

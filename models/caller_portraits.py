@@ -17,7 +17,14 @@ from models.face_models import Affine, Floats, Picture, mapped, sample
 from models.face_tracker import FaceTracker
 from models.frame_check import live_words
 from models.live_mask import LiveMask
-from models.portrait import SIZE, Portrait, PortraitFinder, checked_picture, head_from_rolled
+from models.portrait import (
+    SIZE,
+    Portrait,
+    PortraitFinder,
+    checked_picture,
+    enlarged,
+    head_from_rolled,
+)
 from models.still_filter import StillFilter
 
 
@@ -27,6 +34,7 @@ class LivePortrait:
 
     Args:
         image: sRGB 0..1. [3, 256, 256]
+        fine: as `Portrait.fine`. [3, F, F]
         mask: the person, 0..1. [1, 256, 256]
         distance: metres.
         head_from_camera: [4, 4]
@@ -37,6 +45,7 @@ class LivePortrait:
     """
 
     image: Tensor
+    fine: Tensor
     mask: Tensor
     distance: float
     head_from_camera: Tensor
@@ -58,11 +67,12 @@ class CallerPortraits:
 
     Args:
         finder: asked when the face was lost.
-        enrolment: the portrait that the caller began with.
+        enrolment: the portrait that the caller began with; the others are as fine.
         smooth: False leaves out all smoothing in time.
     """
 
     def __init__(self, finder: PortraitFinder, enrolment: Portrait, smooth: bool = True) -> None:
+        self._fine = enrolment.fine.shape[-1]
         self._tracker = FaceTracker(finder, SIZE, smooth)
         image = (enrolment.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         self._mask = LiveMask(image, enrolment.mask[0].numpy())
@@ -90,8 +100,10 @@ class CallerPortraits:
         smoothed, change = self._smoothed(portrait)
         face = mapped(track.crop, track.mesh.points[:, :2])
         mask = self._mask(picture, track.crop, portrait, face, change)
+        image = _planes(smoothed)
         return LivePortrait(
-            image=torch.from_numpy(smoothed.transpose(2, 0, 1) * np.float32(1 / 255)),
+            image=image,
+            fine=image if self._fine == SIZE else self._enlarged(picture, track.crop, change),
             mask=torch.from_numpy(mask)[None],
             distance=NOMINAL_DISTANCE,
             head_from_camera=head_from_rolled(track.roll),
@@ -100,7 +112,17 @@ class CallerPortraits:
             rotation=track.rotation,
         )
 
+    def _enlarged(self, picture: Picture, crop: Affine, change: Floats) -> Tensor:
+        """The portrait with all its pixels; `change` is of the one with `SIZE`."""
+        fine = sample(picture, enlarged(crop, self._fine), self._fine)
+        return _planes(self._still.larger(fine, change) if self._still is not None else fine)
+
     def _smoothed(self, portrait: Picture) -> tuple[Floats, Floats]:
         if self._still is not None:
             return self._still(portrait)
         return portrait.astype(np.float32), np.ones(portrait.shape[:2], np.float32)
+
+
+def _planes(picture: Floats | Picture) -> Tensor:
+    """[S, S, 3] of 0..255 -> [3, S, S] of 0..1"""
+    return torch.from_numpy(picture.transpose(2, 0, 1) * np.float32(1 / 255))

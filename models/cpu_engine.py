@@ -27,9 +27,9 @@ from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
 from models.lifter import FAINT, MOST, Layers, to_gaussians
-from models.live_lift import LiveLifter, readable
+from models.live_lift import LiveLifter, smoothness
 from models.portrait import Portrait, PortraitFinder
-from models.portrait_blend import ShownPortrait, countable
+from models.portrait_blend import ShownPortrait, countable, fine_size
 from models.portrait_reading import PortraitReading, Reading
 from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
 from models.reprojection import PortraitSurface
@@ -90,7 +90,7 @@ class CpuEngine:
 
     def build_avatar(self, picture: Picture) -> Avatar:
         with self._timed("portrait"):
-            portrait = self.finder.portrait(picture, strict=False)
+            portrait = self.finder.portrait(picture, strict=False, fine=fine_size(self.size))
         with self.lifting, self._timed("lift"):
             return self.lift(portrait)
 
@@ -114,8 +114,7 @@ class CpuEngine:
         return CpuAvatar(
             uuid.uuid4().hex,
             gaussians,
-            self.shown(portrait),
-            self.reading(portrait, lifted.depth),
+            *self.seen_again(portrait, lifted.depth),
             self.noise,
             portrait.distance,
             portrait,
@@ -135,29 +134,28 @@ class CpuEngine:
             self._live_lifter = LiveLifter(self._lifter, self._dtype)
         return self._live_lifter
 
-    def shown(self, portrait: Portrait | LivePortrait) -> ShownPortrait:
-        """What views near a portrait show of it."""
-        picture = countable(portrait.image[None], portrait.mask[None])
-        return ShownPortrait(picture, torch.linalg.inv(portrait.head_from_camera))
-
-    def reading(self, portrait: Portrait | LivePortrait, depth: Tensor) -> PortraitReading:
-        """What the refiner reads of a portrait.
+    def seen_again(
+        self, portrait: Portrait | LivePortrait, depth: Tensor
+    ) -> tuple[ShownPortrait, PortraitReading]:
+        """What views near a portrait show of it, and what the refiner reads of it.
 
         Args:
             portrait: whose.
             depth: of its pixels, metres. [1, 1, 256, 256]
         """
+        smooth = smoothness(depth)
+        camera_from_head = torch.linalg.inv(portrait.head_from_camera)
 
         def read() -> Reading:
             source = torch.cat([portrait.image * portrait.mask, portrait.mask])[None]
-            camera_from_head = torch.linalg.inv(portrait.head_from_camera)
-            surface = PortraitSurface(readable(source, depth), depth, camera_from_head)
+            surface = PortraitSurface(source * smooth, depth, camera_from_head)
             tokens = self._refiner.encode_portrait(
                 source.to(self._dtype, memory_format=torch.channels_last)
             )
             return tokens, surface
 
-        return PortraitReading(read)
+        picture = countable(portrait.fine[None], portrait.mask[None], smooth[None, None])
+        return ShownPortrait(picture, camera_from_head), PortraitReading(read)
 
     def note(self, **seconds: float) -> None:
         """Keep for `stage_times` what stages took."""

@@ -90,8 +90,7 @@ class CpuFollower:
         return CpuAvatar(
             uuid.uuid4().hex,
             gaussians,
-            engine.shown(portrait),
-            engine.reading(portrait, depth),
+            *engine.seen_again(portrait, depth),
             engine.noise,
             portrait.distance,
             None,

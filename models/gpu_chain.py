@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cuda_kernels.gpu_splatter import Workspace
 from cuda_kernels.i420 import rgb_to_i420
+from cuda_kernels.portrait_blend import blend_portrait
 from cuda_kernels.portrait_detail import refiner_input
 from models.backdrop import backdrop
 from models.gpu_batches import Quality
@@ -20,6 +21,7 @@ from models.gpu_rasteriser import PICTURE, Rasteriser
 from models.gpu_slots import AvatarSlots
 from models.gpu_views import NUMBERS, ViewBlock
 from models.lifter import HALF_FOV
+from models.portrait_blend import WIDEST
 from models.refiner import NOISE_LEVEL, RENDER, OneStepRefiner
 from models.reprojection import DOUBTED, TRUSTED
 
@@ -100,16 +102,34 @@ class Chain:
         ).to(look.dtype)
         tokens = slots.tokens.index_select(0, views.slots)
         noise = self._around.noise.expand(len(inputs), -1, -1, -1)
-        self.compose(look.refiner.refine(inputs, noise, NOISE_LEVEL, tokens))
+        self.compose(
+            self._blended(look.refiner.refine(inputs, noise, NOISE_LEVEL, tokens), splatted)
+        )
 
     def raw(self) -> None:
         """Rasterise and compose."""
-        self.compose(_shown(self._full.run()))
+        splatted = self._full.run()
+        self.compose(self._blended(_shown(splatted), splatted))
 
     def coarse(self) -> None:
         """Rasterise at half the width and height, enlarge, compose."""
         picture = _shown(self._half.run())
         self.compose(F.interpolate(picture, scale_factor=2.0, mode="bilinear", align_corners=False))
+
+    def _blended(self, picture: Tensor, splatted: Tensor) -> Tensor:
+        """Pictures [batch, 4, S, S], near the portrait's camera with its own pixels; float32"""
+        views, slots = self.views, self._look.slots
+        return blend_portrait(
+            picture.float(),
+            splatted,
+            views.K,
+            views.portrait_from_camera,
+            views.distances,
+            slots.shown,
+            views.slots,
+            half_fov=HALF_FOV,
+            widest=WIDEST,
+        )
 
     def compose(self, picture: Tensor) -> None:
         """Put people before the backdrop and write the frames.

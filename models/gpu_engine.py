@@ -28,6 +28,7 @@ from models.gpu_slots import PORTRAIT, AvatarSlots
 from models.gpu_views import SlotView, Staging, slot_view
 from models.graphs import Queue, Work, milliseconds, queue_for
 from models.lifter import MOST
+from models.portrait_blend import fine_size
 from models.weights import load_lifter, open_refiner
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class CutPortrait(Protocol):
 
     @property
     def image(self) -> Tensor: ...
+
+    @property
+    def fine(self) -> Tensor: ...
 
     @property
     def mask(self) -> Tensor: ...
@@ -177,7 +181,9 @@ class GpuEngine:
             tokens = refiner.encode_portrait(
                 torch.zeros(1, 4, PORTRAIT, PORTRAIT, device=device, dtype=dtype)
             )
-            self.slots = AvatarSlots(slots, MOST, (tuple(tokens.shape[1:]), dtype), device)
+            self.slots = AvatarSlots(
+                slots, MOST, (tuple(tokens.shape[1:]), dtype), device, fine_size(self.size)
+            )
             workspace = shared_workspace(max(self._batches), self.slots)
             look = self.look = Look(self.size, self.slots, refiner, dtype, workspace)
             around = Surroundings(look, device)
@@ -189,10 +195,10 @@ class GpuEngine:
         total = 2 + len(self._batches) * len(Quality)
         self._say(f"capturing graph 1 of {total}")
         self._lift_replay = self._queue.capture(self._lift_chain.lift)
-        self._lift_stagings = [PortraitStaging(self._queue) for _ in range(2)]
+        self._lift_stagings = [PortraitStaging(self._queue, fine_size(self.size)) for _ in range(2)]
         self._say(f"capturing graph 2 of {total}")
         self._follow_replay = self._queue.capture(self._follow_chain.follow)
-        self._follow_stagings = [FollowStaging(self._queue) for _ in range(2)]
+        self._follow_stagings = [FollowStaging(self._queue, fine_size(self.size)) for _ in range(2)]
         self._graphs: dict[int, _Graphs] = {}
         # The largest first: what it needs of the shared pool is then enough for all others.
         for index, batch in enumerate(sorted(self._batches, reverse=True)):
@@ -263,7 +269,7 @@ class GpuEngine:
 
     def build_avatar(self, picture: Picture) -> Avatar:
         start = time.perf_counter()
-        portrait = self._portraits().portrait(picture, strict=False)
+        portrait = self._portraits().portrait(picture, False, fine_size(self.size))
         self._times["portrait"] = (time.perf_counter() - start) * 1e3
         return self.lift(portrait)
 
@@ -276,7 +282,12 @@ class GpuEngine:
 
         def write(staging: PortraitStaging, slot: int) -> None:
             staging.write(
-                slot, portrait.image, portrait.mask, portrait.distance, portrait.head_from_camera
+                slot,
+                portrait.image,
+                portrait.fine,
+                portrait.mask,
+                portrait.distance,
+                portrait.head_from_camera,
             )
 
         block = self._lift_chain.portrait.block

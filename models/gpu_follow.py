@@ -14,7 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.gaussians import Gaussians
-from models.gpu_lift import PIXELS, placed, store_discs, store_portrait
+from models.gpu_lift import (
+    PIXELS,
+    fine_of,
+    fine_pixels,
+    placed,
+    store_discs,
+    store_portrait,
+)
 from models.gpu_slots import COLORS, PORTRAIT, AvatarSlots, FreeNumbers
 from models.graphs import Mark, Queue
 from models.kept_sides import KeptSides, PortraitView
@@ -106,8 +113,13 @@ class FollowerPlaces:
 class FollowBlock:
     """A portrait and what belongs to it, in one block of float32.
 
+    Args:
+        block: [numbers(fine)]
+        fine: side of the portrait with all its pixels.
+
     Attributes:
         picture: sRGB 0..1, and the person mask. [1, 4, 256, 256]
+        fine: as in `PortraitBlock`. [1, 3, fine, fine]
         change: from `StillFilter`. [1, 1, 256, 256]
         head_from_camera: [4, 4]
         camera_from_head: [4, 4]
@@ -120,25 +132,31 @@ class FollowBlock:
         place: the caller's. int32 [1]
     """
 
-    NUMBERS = PIXELS + AREA + 4 * 16 + 5
-
-    def __init__(self, block: Tensor) -> None:
+    def __init__(self, block: Tensor, fine: int = PORTRAIT) -> None:
         self.block = block
-        parts = torch.split(block, [PIXELS, AREA, 16, 16, 16, 16, 1, 1, 1, 1, 1])
+        rest = fine_pixels(fine)
+        parts = torch.split(block, [PIXELS, AREA, 16, 16, 16, 16, 1, 1, 1, 1, 1, rest])
         self.picture = parts[0].view(1, COLORS, PORTRAIT, PORTRAIT)
         self.change = parts[1].view(1, 1, PORTRAIT, PORTRAIT)
         self.head_from_camera, self.camera_from_head, self.moved, self.back = (
             part.view(4, 4) for part in parts[2:6]
         )
         self.distance, self.share, self.fresh = parts[6:9]
-        self.slot, self.place = (part.view(torch.int32) for part in parts[9:])
+        self.slot, self.place = (part.view(torch.int32) for part in parts[9:11])
+        self.fine = fine_of(self.picture, parts[11], fine)
+
+    @staticmethod
+    def numbers(fine: int = PORTRAIT) -> int:
+        """Of a block."""
+        return PIXELS + AREA + 4 * 16 + 5 + fine_pixels(fine)
 
 
 class FollowStaging:
     """A portrait on the host. See `gpu_views.Staging`."""
 
-    def __init__(self, queue: Queue) -> None:
-        self._block = FollowBlock(queue.host(FollowBlock.NUMBERS, dtype=torch.float32))
+    def __init__(self, queue: Queue, fine: int = PORTRAIT) -> None:
+        block = queue.host(FollowBlock.numbers(fine), dtype=torch.float32)
+        self._block = FollowBlock(block, fine)
         self._sent: Mark = queue.mark()
 
     def write(
@@ -162,6 +180,7 @@ class FollowStaging:
         """
         self._sent.wait()
         block = self._block
+        block.fine[0] = portrait.fine
         block.picture[0, :3], block.picture[0, 3:] = portrait.image, portrait.mask
         block.change[0, 0] = portrait.change
         block.head_from_camera[:] = portrait.head_from_camera
@@ -205,7 +224,8 @@ class FollowChain:
     ) -> None:
         self._slots, self._places = slots, places
         self._lifter, self._refiner, self._dtype = lifter, refiner, dtype
-        self.block = FollowBlock(torch.zeros(FollowBlock.NUMBERS, device=device))
+        fine = slots.shown.shape[-1]
+        self.block = FollowBlock(torch.zeros(FollowBlock.numbers(fine), device=device), fine)
         self._given = torch.ones(1, device=device, dtype=dtype)
         # Until a portrait is written, a run must do no harm; see `LiftChain`.
         self.block.slot.fill_(slots.empty)
@@ -232,7 +252,7 @@ class FollowChain:
         names = ("means", "axes", "opacities", "colors")
         discs = Gaussians(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
         store_discs(self._slots, slot, discs)
-        store_portrait(self._slots, slot, block.picture, lifted.depth, self._refiner, dtype)
+        store_portrait(self._slots, slot, block, lifted.depth, self._refiner, dtype)
 
     def _averaged(self, new: Layers, place: Tensor) -> Layers:
         """The maps, averaged with those of before where nothing changed; see `MapFilter`."""

@@ -7,60 +7,92 @@ row that nobody reads.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.gaussians import Gaussians
 from models.gpu_slots import COLORS, PORTRAIT, AvatarSlots
 from models.graphs import Mark, Queue
 from models.lifter import FAINT, Layers, LiftedGaussians, Lifter, to_gaussians
+from models.portrait_blend import countable
 from models.refiner import OneStepRefiner
-from models.reprojection import readable
+from models.reprojection import smoothness
 
 PIXELS = COLORS * PORTRAIT * PORTRAIT
 
 
+class Block(Protocol):
+    """What is stored of a portrait."""
+
+    picture: Tensor
+    fine: Tensor
+
+
 class PortraitBlock:
-    """A portrait and what belongs to it, in one block of float32: [PIXELS + 16 + 2].
+    """A portrait and what belongs to it, in one block of float32.
+
+    Args:
+        block: [numbers(fine)]
+        fine: side of the portrait with all its pixels.
 
     Attributes:
         picture: sRGB 0..1, and the person mask. [1, 4, 256, 256]
+        fine: sRGB with all pixels; of `picture` where that has them. [1, 3, fine, fine]
         head_from_camera: [4, 4]
         distance: metres. [1]
         slot: where the avatar is to be. int32 [1]
     """
 
-    NUMBERS = PIXELS + 16 + 2
-
-    def __init__(self, block: Tensor) -> None:
+    def __init__(self, block: Tensor, fine: int = PORTRAIT) -> None:
         self.block = block
-        self.picture = block[:PIXELS].view(1, COLORS, PORTRAIT, PORTRAIT)
-        self.head_from_camera = block[PIXELS : PIXELS + 16].view(4, 4)
-        self.distance = block[PIXELS + 16 : PIXELS + 17]
-        self.slot = block[PIXELS + 17 :].view(torch.int32)
+        parts = torch.split(block, [PIXELS, 16, 1, 1, fine_pixels(fine)])
+        self.picture = parts[0].view(1, COLORS, PORTRAIT, PORTRAIT)
+        self.head_from_camera, self.distance = parts[1].view(4, 4), parts[2]
+        self.slot = parts[3].view(torch.int32)
+        self.fine = fine_of(self.picture, parts[4], fine)
+
+    @staticmethod
+    def numbers(fine: int = PORTRAIT) -> int:
+        """Of a block."""
+        return PIXELS + 18 + fine_pixels(fine)
 
 
 class PortraitStaging:
     """A portrait on the host. See `gpu_views.Staging`."""
 
-    def __init__(self, queue: Queue) -> None:
-        self._portrait = PortraitBlock(queue.host(PortraitBlock.NUMBERS, dtype=torch.float32))
+    def __init__(self, queue: Queue, fine: int = PORTRAIT) -> None:
+        block = queue.host(PortraitBlock.numbers(fine), dtype=torch.float32)
+        self._portrait = PortraitBlock(block, fine)
         self._sent: Mark = queue.mark()
 
     def write(
-        self, slot: int, image: Tensor, mask: Tensor, distance: float, head_from_camera: Tensor
+        self,
+        slot: int,
+        image: Tensor,
+        fine: Tensor,
+        mask: Tensor,
+        distance: float,
+        head_from_camera: Tensor,
     ) -> None:
         """Set the portrait.
 
         Args:
             slot: where the avatar is to be.
             image: sRGB 0..1. [3, 256, 256]
+            fine: the same with more pixels, or `image` itself. [3, F, F]
             mask: the person, 0..1. [1, 256, 256]
             distance: from the camera to the middle of the head, metres.
             head_from_camera: to head space. [4, 4]
         """
         self._sent.wait()
+        size = self._portrait.fine.shape[-1]
+        if fine.shape[-1] != size:
+            fine = F.interpolate(fine[None], size=(size, size), mode="bilinear")[0]
+        self._portrait.fine[0] = fine
         self._portrait.picture[0, :3] = image
         self._portrait.picture[0, 3:] = mask
         self._portrait.head_from_camera[:] = head_from_camera
@@ -94,7 +126,9 @@ class LiftChain:
         device: torch.device,
     ) -> None:
         self._slots, self._lifter, self._refiner, self._dtype = slots, lifter, refiner, dtype
-        self.portrait = PortraitBlock(torch.zeros(PortraitBlock.NUMBERS, device=device))
+        fine = slots.shown.shape[-1]
+        block = torch.zeros(PortraitBlock.numbers(fine), device=device)
+        self.portrait = PortraitBlock(block, fine)
         self._given = torch.ones(1, device=device, dtype=dtype)
         # Until a portrait is written, a run must do no harm: it lifts an empty picture to nowhere.
         self.portrait.slot.fill_(slots.empty)
@@ -112,7 +146,17 @@ class LiftChain:
         )
         slot = portrait.slot.long()  # [1]
         store_discs(slots, slot, placed(lifted, portrait.head_from_camera))
-        store_portrait(slots, slot, portrait.picture, lifted.depth, self._refiner, dtype)
+        store_portrait(slots, slot, portrait, lifted.depth, self._refiner, dtype)
+
+
+def fine_pixels(fine: int) -> int:
+    """Numbers that a portrait of `fine` pixels a side has beside the one of `PORTRAIT`."""
+    return 0 if fine == PORTRAIT else 3 * fine * fine
+
+
+def fine_of(picture: Tensor, rest: Tensor, fine: int) -> Tensor:
+    """The portrait with all pixels: those of `rest` [fine_pixels(fine)], or the picture's own."""
+    return picture[:, :3] if fine == PORTRAIT else rest.view(1, 3, fine, fine)
 
 
 def placed(lifted: LiftedGaussians, head_from_camera: Tensor) -> Gaussians:
@@ -148,7 +192,7 @@ def store_discs(slots: AvatarSlots, slot: Tensor, discs: Gaussians) -> None:
 def store_portrait(
     slots: AvatarSlots,
     slot: Tensor,
-    picture: Tensor,
+    portrait: Block,
     depth: Tensor,
     refiner: OneStepRefiner,
     dtype: torch.dtype,
@@ -158,13 +202,16 @@ def store_portrait(
     Args:
         slots: where avatars live.
         slot: which one. int64 [1]
-        picture: sRGB 0..1, and the mask. [1, 4, 256, 256]
+        portrait: what came from the host.
         depth: of layer 1, metres. [1, 1, 256, 256]
         refiner: reads the portrait.
         dtype: that it works in.
     """
+    picture = portrait.picture
     source = torch.cat([picture[:, :3] * picture[:, 3:], picture[:, 3:]], 1)
     tokens = refiner.encode_portrait(source.to(dtype, memory_format=torch.channels_last))
     slots.tokens.index_copy_(0, slot, tokens.to(slots.tokens.dtype))
-    slots.pictures.index_copy_(0, slot, readable(source, depth))
+    smooth = smoothness(depth)
+    slots.pictures.index_copy_(0, slot, source * smooth)
     slots.depths.index_copy_(0, slot, depth)
+    slots.shown.index_copy_(0, slot, countable(portrait.fine, picture[:, 3:], smooth))

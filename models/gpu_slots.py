@@ -64,6 +64,7 @@ class AvatarSlots:
         most: Gaussians of one at most.
         tokens: what the refiner keeps of a portrait: the shape for one, and the type.
         device: to live on.
+        fine: side of the portraits that views show, pixels.
 
     Attributes:
         means: metres, head space. float32 [count + 1, most, 3]
@@ -74,6 +75,7 @@ class AvatarSlots:
             int32 [count + 1]
         tokens: [count + 1, ...]
         pictures: portraits, from `reprojection.readable`. float32 [count + 1, 4, 256, 256]
+        shown: from `portrait_blend.countable`. float32 [count + 1, 4, fine, fine]
         depths: of layer 1, metres. float32 [count + 1, 1, 256, 256]
         empty: the last slot, which holds nobody: where a batch is not full, its views look there.
     """
@@ -84,6 +86,7 @@ class AvatarSlots:
         most: int,
         tokens: tuple[tuple[int, ...], torch.dtype],
         device: torch.device,
+        fine: int = PORTRAIT,
     ) -> None:
         if count < 1 or most < 1:
             raise ValueError(
@@ -108,6 +111,7 @@ class AvatarSlots:
             torch.zeros(count + 1, planes, PORTRAIT, PORTRAIT, device=device)
             for planes in (COLORS, 1)
         )
+        self.shown = torch.zeros(count + 1, 4, fine, fine, device=device)
         self._numbers = FreeNumbers(
             count,
             f"The server has room for {count} avatars, and all are taken. Try again when a call "
@@ -128,7 +132,7 @@ class AvatarSlots:
     def octets(self) -> int:
         """Bytes of all tensors."""
         tensors: list[Tensor] = [*self.flat.values(), self.counts, self.tokens]
-        tensors += [self.pictures, self.depths]
+        tensors += [self.pictures, self.shown, self.depths]
         return sum(t.numel() * t.element_size() for t in tensors)
 
     def take(self) -> int:

@@ -290,9 +290,9 @@ def by_rows(pixels: Tensor, size: int) -> Tensor:
     return pixels.view(size // 2, size // 2, 2, 2).transpose(1, 2).reshape(size, size)
 
 
-def readable(portrait: Tensor, depth: Tensor) -> Tensor:
-    """As `models.reprojection.readable`, on the CPU. [1, 4, S, S], [1, 1, S, S] -> [1, 4, S, S]"""
+def smoothness(depth: Tensor) -> Tensor:
+    """As `models.reprojection.smoothness`, on the CPU. [1, 1, S, S] -> [S, S]"""
     surface = depth[0, 0].numpy()
     square = np.ones((3, 3), np.uint8)
     apart = torch.from_numpy(cv2.dilate(surface, square) - cv2.erode(surface, square))
-    return portrait * ((STEP - apart) / (STEP - SMOOTH)).clamp_(0, 1)
+    return ((STEP - apart) / (STEP - SMOOTH)).clamp_(0, 1)

@@ -58,6 +58,8 @@ class Portrait:
 
     Args:
         image: sRGB 0..1. [3, 256, 256]
+        fine: the same with all pixels that were asked for; `image` itself where that is no more.
+            [3, F, F]
         mask: the person, 0..1; 0 beyond the edge of the picture. [1, 256, 256]
         distance: metres from the virtual camera to the middle of the head. Nominal: the lifter's
             intrinsics are fixed, so it is the zoom that is chosen, see the module's text.
@@ -71,6 +73,7 @@ class Portrait:
     """
 
     image: Tensor
+    fine: Tensor
     mask: Tensor
     distance: float
     head_from_camera: Tensor
@@ -113,12 +116,13 @@ class PortraitFinder:
         with self._lock:
             return self._examine(checked_picture(picture), strict)[0]
 
-    def portrait(self, picture: Picture, strict: bool = True) -> Portrait:
+    def portrait(self, picture: Picture, strict: bool = True, fine: int = SIZE) -> Portrait:
         """Cut the portrait out of a picture.
 
         Args:
             picture: RGB uint8. [H, W, 3]
             strict: as for `check`.
+            fine: side of `Portrait.fine`, pixels.
 
         Raises:
             PortraitError: the picture is not fit; `code` and the reason are those of `check`.
@@ -131,9 +135,10 @@ class PortraitFinder:
             crop = self._crop(picture, pose, SIZE)
             outline = mapped(crop, mesh.points[:, :2])
             mask = person_mask(self._segmenter, picture, crop, SIZE, outline)
-        image = sample(picture, crop, SIZE)
+        image = _planes(sample(picture, crop, SIZE))
         return Portrait(
-            image=torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255),
+            image=image,
+            fine=image if fine == SIZE else _planes(sample(picture, enlarged(crop, fine), fine)),
             mask=torch.from_numpy(mask)[None],
             distance=NOMINAL_DISTANCE,
             head_from_camera=head_from_rolled(pose.roll),
@@ -205,6 +210,16 @@ class PortraitFinder:
     def _crop(self, picture: Picture, pose: HeadPose, size: int) -> Affine:
         """Picture pixels to pixels of the virtual camera. [3, 3]"""
         return crop_about(head_middle(pose), pose.roll, self.intrinsics(picture), size)
+
+
+def enlarged(crop: Affine, fine: int) -> Affine:
+    """From picture pixels to pixels of a portrait of another size than `SIZE`. [3, 3]"""
+    return np.asarray(np.diag([fine / SIZE, fine / SIZE, 1.0]) @ crop)
+
+
+def _planes(picture: Picture) -> Tensor:
+    """[S, S, 3] of 0..255 -> [3, S, S] of 0..1"""
+    return torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32) / 255)
 
 
 def head_middle(pose: HeadPose) -> Affine:

@@ -28,6 +28,9 @@ WIDEST = math.radians(15)
 nothing of it counts."""
 MARGIN = 4
 """Pixels over which the portrait fades at its border."""
+COARSEST, FINEST = 256, 512
+"""Least and most pixels of a side that are kept of a portrait: the least is what the networks see,
+and faces before a camera have hardly more than the most."""
 EDGE = 5
 """Side of the surroundings, pixels at 256, that must all be the person for a pixel to count."""
 
@@ -83,18 +86,25 @@ def angles(portrait_from_camera: Tensor, distances: Tensor) -> Tensor:
     return torch.atan2(aside, portrait_from_camera[:, 2, 2] * distances)
 
 
-def countable(image: Tensor, mask: Tensor) -> Tensor:
-    """A portrait, and how surely each of its pixels is the person's.
+def fine_size(size: int) -> int:
+    """How many pixels portraits need for frames of so many."""
+    return min(max(size, COARSEST), FINEST)
+
+
+def countable(image: Tensor, mask: Tensor, smooth: Tensor) -> Tensor:
+    """A portrait, and how surely each of its pixels is what is seen in its place.
 
     Args:
         image: sRGB 0..1. [B, 3, S, S]
         mask: of the person, 0..1. [B, 1, T, T]
+        smooth: from `models.reprojection.smoothness`: at steps of depth what lies behind would be
+            taken for what lies before. [B, 1, T, T]
 
     Returns:
         Colours and certainty. [B, 4, S, S]
     """
     least = -F.max_pool2d(-mask, EDGE, 1, EDGE // 2)
-    sure = ((least - 0.8) * 5).clamp(0, 1)
+    sure = ((least - 0.8) * 5).clamp(0, 1) * smooth
     if image.shape[-1] != mask.shape[-1]:
         sure = F.interpolate(sure, size=image.shape[-2:], mode="bilinear")
     return torch.cat([image, sure], 1)

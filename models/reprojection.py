@@ -70,6 +70,13 @@ class PortraitSurface:
         )
 
 
+def smoothness(depth: Tensor) -> Tensor:
+    """1 on a surface, 0 at steps of depth. [B, 1, T, T] -> [B, 1, T, T]"""
+    farthest = F.max_pool2d(depth, 3, 1, 1)
+    nearest = -F.max_pool2d(-depth, 3, 1, 1)
+    return ((STEP - (farthest - nearest)) / (STEP - SMOOTH)).clamp(0, 1)
+
+
 def readable(portrait: Tensor, depth: Tensor) -> Tensor:
     """A portrait less what lies at steps of its depth.
 
@@ -80,9 +87,7 @@ def readable(portrait: Tensor, depth: Tensor) -> Tensor:
     Returns:
         Both times a further mask. [B, 4, S, S]
     """
-    farthest = F.max_pool2d(depth, 3, 1, 1)
-    nearest = -F.max_pool2d(-depth, 3, 1, 1)
-    smooth = ((STEP - (farthest - nearest)) / (STEP - SMOOTH)).clamp(0, 1)
+    smooth = smoothness(depth)
     if smooth.shape[-1] != portrait.shape[-1]:
         smooth = F.interpolate(smooth, size=portrait.shape[-2:], mode="bilinear")
     return portrait * smooth

@@ -33,11 +33,12 @@ class StillFilter:
 
     def __init__(self) -> None:
         self._state: Floats | None = None
+        self._larger: Floats | None = None
         self._noise = LEAST_NOISE
 
     def reset(self) -> None:
         """Forget the past: the next portrait is taken as it is."""
-        self._state = None
+        self._state = self._larger = None
 
     def __call__(self, portrait: Picture) -> tuple[Floats, Floats]:
         """Take in a portrait.
@@ -58,6 +59,25 @@ class StillFilter:
         state = self._state
         state += (new - state) * weight[..., None]
         return state.copy(), change
+
+    def larger(self, portrait: Picture, change: Floats) -> Floats:
+        """Filter the same portrait with more pixels.
+
+        Args:
+            portrait: RGB. [T, T, 3]
+            change: where the smaller one changed. [S, S]
+
+        Returns:
+            0..255. [T, T, 3]
+        """
+        new = portrait.astype(np.float32)
+        if self._larger is None or self._larger.shape != new.shape:
+            self._larger = new
+            return new
+        weight = cv2.resize(change, new.shape[:2], interpolation=cv2.INTER_LINEAR)
+        state = self._larger
+        state += (new - state) * (FLOOR + (1 - FLOOR) * weight)[..., None]
+        return state.copy()
 
     def _changed(self, apart: Floats) -> Floats:
         """Where a difference is more than noise, 0..1. [S, S, 3] -> [S, S]"""

@@ -140,3 +140,40 @@ def test_weights_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     (tmp_path / "lifter.safetensors").write_bytes(b"not weights")
     with pytest.raises(SetupError, match="does not hold weights"):
         load_lifter()
+
+
+def detail(luma: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """What is finer than some pixels, in a region."""
+    values = luma.astype(np.float32)
+    fine: np.ndarray = (values - cv2.GaussianBlur(values, (0, 0), 1.5))[where]
+    return fine
+
+
+def test_the_skin_is_the_cameras_from_the_front_and_the_networks_from_aside(
+    engine: Engine, avatar: Avatar
+) -> None:
+    portrait = PortraitFinder().portrait(load_picture(DEMO), strict=False)
+    picture = (portrait.image.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    face = np.zeros((256, 256), np.uint8)
+    outline = cv2.convexHull(portrait.landmarks.astype(np.int32))
+    cv2.fillConvexPoly(face, outline, 1)
+    skin = cv2.erode(face, np.ones((15, 15), np.uint8)) > 0
+    wanted = detail(luma, skin)
+    for refine in (False, True):
+        alike = []
+        for yaw in (0.0, 4.0, 16.0):
+            request = RenderRequest(avatar, Viewpoint(yaw=yaw), refine)
+            seen = detail(engine.render([request])[0][:256], skin)
+            alike.append(float(np.corrcoef(seen, wanted)[0, 1]))
+        assert alike[0] > 0.95
+        assert alike[2] < 0.6
+
+
+def test_portraits_have_more_pixels_where_frames_do() -> None:
+    found = PortraitFinder().portrait(load_picture(DEMO), strict=False, fine=512)
+    assert found.fine.shape == (3, 512, 512)
+    fine = found.fine.permute(1, 2, 0).numpy()
+    small = cv2.resize(fine, (256, 256), interpolation=cv2.INTER_AREA)
+    assert np.abs(small - found.image.permute(1, 2, 0).numpy()).mean() < 0.01
+    assert PortraitFinder().portrait(load_picture(DEMO), strict=False).fine.shape[-1] == 256

@@ -8,9 +8,9 @@ from models.gaussians import Gaussians
 from models.head_motion import HeadMotion
 from models.kept_sides import KeptSides, PortraitView, in_head_space, share_of
 from models.lifter import FAINT, Layers, Lifter, LifterConfig, to_gaussians
-from models.live_lift import LiveLifter, MapFilter, Maps, by_cells, by_rows, readable
+from models.live_lift import LiveLifter, MapFilter, Maps, by_cells, by_rows, smoothness
 from models.one_euro import OneEuro
-from models.reprojection import readable as readable_in_torch
+from models.reprojection import smoothness as smoothness_in_torch
 from models.still_filter import FLOOR, StillFilter
 
 
@@ -103,7 +103,7 @@ def test_the_quick_lifter_makes_the_same_discs(lifter: Lifter) -> None:
     for name in ("means", "axes", "opacities", "colors"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
     torch.testing.assert_close(depth, lifted.depth)
-    torch.testing.assert_close(readable(portrait, depth), readable_in_torch(portrait, depth))
+    torch.testing.assert_close(smoothness(depth), smoothness_in_torch(depth)[0, 0])
 
 
 def test_cells_and_rows_are_inverse() -> None:
@@ -230,3 +230,20 @@ def test_head_motion_is_found() -> None:
     head = torch.linalg.inv(camera())
     middle = in_head_space(moved, head, head) @ torch.tensor([0.0, 0, 0, 1])
     assert middle[:3].norm() < 0.006
+
+
+def test_a_larger_portrait_is_filtered_by_the_changes_of_the_smaller_one() -> None:
+    still = StillFilter()
+    seen = portraits(40, 5.0)
+    out = []
+    for portrait in seen:
+        _, change = still(portrait)
+        out.append(still.larger(portrait.repeat(2, 0).repeat(2, 1), change))
+    shaking = np.array(out)[15:].std(0).mean()
+    assert out[0].shape == (256, 256, 3)
+    assert shaking < 0.4 * np.array(seen[15:], float).std(0).mean()
+    changed = seen[0].copy()
+    changed[60:80, 50:90] = 30
+    _, change = still(changed)
+    moved = still.larger(changed.repeat(2, 0).repeat(2, 1), change)
+    assert np.abs(moved[124:156, 104:176] - 30).max() < 1

@@ -131,13 +131,19 @@ def test_a_batch_arrives_as_it_was_written() -> None:
     assert views.slots.tolist() == [5, 9, 9, 9]
 
 
-def test_a_portrait_arrives_as_it_was_written() -> None:
-    staging = PortraitStaging(PlainQueue())
-    portrait = PortraitBlock(torch.full((PortraitBlock.NUMBERS,), torch.nan))
+@pytest.mark.parametrize("fine", [256, 320])
+def test_a_portrait_arrives_as_it_was_written(fine: int) -> None:
+    staging = PortraitStaging(PlainQueue(), fine)
+    portrait = PortraitBlock(torch.full((PortraitBlock.numbers(fine),), torch.nan), fine)
     image, mask, turn = torch.rand(3, 256, 256), torch.rand(1, 256, 256), torch.rand(4, 4)
-    staging.write(6, image, mask, 0.8, turn)
+    whole = torch.rand(3, fine, fine) if fine > 256 else image
+    staging.write(6, image, whole, mask, 0.8, turn)
     staging.send(portrait.block)
     assert torch.equal(portrait.picture[0], torch.cat([image, mask]))
+    assert torch.equal(portrait.fine[0], whole)
+    staging.write(6, image, image, mask, 0.8, turn)
+    staging.send(portrait.block)
+    assert abs(portrait.fine.mean() - image.mean()) < 0.01
     assert torch.equal(portrait.head_from_camera, turn)
     assert portrait.slot.tolist() == [6]
     assert portrait.distance.tolist() == [pytest.approx(0.8)]

@@ -126,6 +126,8 @@ def test_evaluate_writes_rows_scores_and_a_sheet(
         "raw, no mask given",
         "raw",
         "refined, sigma 0.3",
+        "raw, as shown",
+        "refined, sigma 0.3, as shown",
     ]
     assert all(f"| {label} |" in printed for label in data["rows"])
     assert len(data["scores"]["raw"]["psnr"][0]) == len(data["views"]) == 8
