@@ -27,7 +27,7 @@ from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
 from models.lifter import FAINT, MOST, Layers, to_gaussians
-from models.live_lift import LiveLifter, smoothness
+from models.live_lift import LiveLifter, eroded, smoothness
 from models.portrait import Portrait, PortraitFinder
 from models.portrait_blend import ShownPortrait, countable, fine_size
 from models.portrait_reading import PortraitReading, Reading
@@ -154,7 +154,8 @@ class CpuEngine:
             )
             return tokens, surface
 
-        picture = countable(portrait.fine[None], portrait.mask[None], smooth[None, None])
+        inner = eroded(portrait.mask)
+        picture = countable(portrait.fine[None], inner[None, None], smooth[None, None])
         return ShownPortrait(picture, camera_from_head), PortraitReading(read)
 
     def note(self, **seconds: float) -> None:

@@ -18,7 +18,7 @@ from models.gaussians import Gaussians
 from models.gpu_slots import COLORS, PORTRAIT, AvatarSlots
 from models.graphs import Mark, Queue
 from models.lifter import FAINT, Layers, LiftedGaussians, Lifter, to_gaussians
-from models.portrait_blend import countable
+from models.portrait_blend import countable, eroded
 from models.refiner import OneStepRefiner
 from models.reprojection import smoothness
 
@@ -214,4 +214,4 @@ def store_portrait(
     smooth = smoothness(depth)
     slots.pictures.index_copy_(0, slot, source * smooth)
     slots.depths.index_copy_(0, slot, depth)
-    slots.shown.index_copy_(0, slot, countable(portrait.fine, picture[:, 3:], smooth))
+    slots.shown.index_copy_(0, slot, countable(portrait.fine, eroded(picture[:, 3:]), smooth))

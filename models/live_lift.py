@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from models.gaussians import Gaussians
 from models.lifter import CHANNELS, FAINT, HALF_FOV, Lifter, pixel_grid
+from models.portrait_blend import EDGE
 from models.reprojection import SMOOTH, STEP
 
 TAN = math.tan(HALF_FOV)
@@ -288,6 +289,11 @@ def by_cells(grid: Tensor) -> Tensor:
 def by_rows(pixels: Tensor, size: int) -> Tensor:
     """The inverse of `by_cells`. [size * size] -> [size, size]"""
     return pixels.view(size // 2, size // 2, 2, 2).transpose(1, 2).reshape(size, size)
+
+
+def eroded(mask: Tensor) -> Tensor:
+    """As `models.portrait_blend.eroded`, on the CPU. [1, S, S] -> [S, S]"""
+    return torch.from_numpy(cv2.erode(mask[0].numpy(), np.ones((EDGE, EDGE), np.uint8)))
 
 
 def smoothness(depth: Tensor) -> Tensor:

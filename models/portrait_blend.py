@@ -91,21 +91,25 @@ def fine_size(size: int) -> int:
     return min(max(size, COARSEST), FINEST)
 
 
-def countable(image: Tensor, mask: Tensor, smooth: Tensor) -> Tensor:
+def eroded(mask: Tensor) -> Tensor:
+    """The least of a person's mask within `EDGE` pixels. [B, 1, S, S] -> [B, 1, S, S]"""
+    return -F.max_pool2d(-mask, EDGE, 1, EDGE // 2)
+
+
+def countable(image: Tensor, inner: Tensor, smooth: Tensor) -> Tensor:
     """A portrait, and how surely each of its pixels is what is seen in its place.
 
     Args:
         image: sRGB 0..1. [B, 3, S, S]
-        mask: of the person, 0..1. [B, 1, T, T]
+        inner: from `eroded`. [B, 1, T, T]
         smooth: from `models.reprojection.smoothness`: at steps of depth what lies behind would be
             taken for what lies before. [B, 1, T, T]
 
     Returns:
         Colours and certainty. [B, 4, S, S]
     """
-    least = -F.max_pool2d(-mask, EDGE, 1, EDGE // 2)
-    sure = ((least - 0.8) * 5).clamp(0, 1) * smooth
-    if image.shape[-1] != mask.shape[-1]:
+    sure = ((inner - 0.8) * 5).clamp(0, 1) * smooth
+    if image.shape[-1] != inner.shape[-1]:
         sure = F.interpolate(sure, size=image.shape[-2:], mode="bilinear")
     return torch.cat([image, sure], 1)
 

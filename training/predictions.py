@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.lifter import CHANNELS, Layers, LiftedGaussians, Lifter, to_gaussians
-from models.portrait_blend import blended, countable
+from models.portrait_blend import blended, countable, eroded
 from models.refiner import OneStepRefiner, refiner_input
 from models.reprojection import portrait_detail, readable, smoothness
 from training.dataset import People, Views, intrinsics, relative_cameras
@@ -94,7 +94,7 @@ class Networks:
         portrait = torch.cat([image * mask, mask], 1)
         person = lifted(Layers(front.float(), back.float()), image, portrait, views)
         if sensor_noise is not None:
-            person.shown = countable(image, mask, smoothness(person.gaussians.depth))
+            person.shown = countable(image, eroded(mask), smoothness(person.gaussians.depth))
         person.gaussians = self.variant.kept(person.gaussians)
         return person
 
@@ -150,7 +150,7 @@ def lifted(layers: Layers, image: Tensor, portrait: Tensor, views: Views) -> Lif
     nearer = views.distance[:, 0] - nominal
     gaussians.means[..., 2] += nearer[:, None]
     image, smooth = on_grey(views.rgba[:, 0]), smoothness(gaussians.depth)
-    shown = countable(image, portrait[:, 3:], smooth)
+    shown = countable(image, eroded(portrait[:, 3:]), smooth)
     return LiftedPerson(gaussians, views.world_to_camera[:, 0], portrait, shown, float(nearer))
 
 

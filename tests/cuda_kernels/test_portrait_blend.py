@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cuda_kernels.portrait_blend import blend_portrait
 from models.lifter import HALF_FOV
-from models.portrait_blend import WIDEST, angles, blended, countable
+from models.portrait_blend import WIDEST, angles, blended, countable, eroded
 from tests.cuda_kernels.emulation import at, device_of, needs_gpu
 from tests.cuda_kernels.test_portrait_detail import PLACES, inputs, turned
 
@@ -150,7 +150,7 @@ def test_from_the_portraits_camera_the_portrait_is_seen() -> None:
     mask[..., 8:56, 8:40] = 1
     smooth = torch.ones_like(mask)
     smooth[..., 30:34, 30:34] = 0  # as at a step of depth
-    picture = countable(image, mask, smooth)
+    picture = countable(image, eroded(mask), smooth)
     focal = size / 2 / math.tan(HALF_FOV)
     K = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1.0]])
     alpha = torch.ones(size, size)
