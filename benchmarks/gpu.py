@@ -42,6 +42,7 @@ def checks(run: Run) -> None:
     run.step("check: batch rasteriser", gpu_checks.gpu_batch_splat)
     run.step("check: splatting and its gradients", gpu_checks.gpu_splat_gradients)
     run.step("check: refiner's input", gpu_checks.gpu_refiner_input)
+    run.step("check: views blended with the portrait", gpu_checks.gpu_blending)
     run.step("check: I420 and NV12", gpu_checks.gpu_i420)
 
 
@@ -56,6 +57,7 @@ def kernels(run: Run) -> None:
     run.step("rasteriser", lambda: with_rates(gpu_times.rasteriser))
     run.step("kernels of splatting", lambda: with_rates(gpu_kernels.of_splatting))
     run.step("refiner's input", lambda: with_rates(gpu_times.reading))
+    run.step("blending with the portrait", lambda: with_rates(gpu_times.blending))
     run.step("conversion", lambda: with_rates(gpu_times.conversion))
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmarks.gpu_run import NotMeasured
 from benchmarks.gpu_scenes import (
+    BLENDING,
     READING,
     BenchRequest,
     Discs,
@@ -26,6 +27,7 @@ from benchmarks.gpu_scenes import (
 )
 from cuda_kernels import build, library, nvrtc
 from cuda_kernels.i420 import rgb_to_i420, rgb_to_nv12
+from cuda_kernels.portrait_blend import blend_portrait
 from cuda_kernels.portrait_detail import refiner_input
 from cuda_kernels.reference import (
     rgb_to_i420_reference,
@@ -36,6 +38,7 @@ from cuda_kernels.splat import splat
 from models.gpu_engine import GpuAvatar, GpuEngine
 from models.gpu_rasteriser import PlainSplatter
 from models.graphs import choosing_convolutions
+from models.portrait_blend import blended
 from models.refiner import refiner_input as in_torch
 from models.reprojection import portrait_detail
 
@@ -181,6 +184,29 @@ def gpu_refiner_input() -> dict[str, Any]:
     return result
 
 
+def gpu_blending() -> dict[str, Any]:
+    """Views that show the portrait's own pixels, in both types, against what torch makes in
+    float64."""
+    splatted, K, moves, distances, pictures, _, slots = splats_and_portraits(5, 3, 72, 64)
+    rgba = torch.rand(5, 4, 72, 72)
+    read = (splatted, K, moves, distances, pictures)
+    doubles = [t.double() for t in (rgba, *read)]
+    truth = torch.cat(
+        [
+            blended(*(t[n : n + 1] for t in doubles[:5]), doubles[5][slot : slot + 1])
+            for n, slot in enumerate(slots.tolist())
+        ]
+    )
+    result = {}
+    for dtype, tolerance in ((torch.float32, TOLERANCE), (torch.bfloat16, 1e-2)):
+        ours = rgba.to(cuda(), dtype, copy=True)
+        blend_portrait(ours, *(t.to(cuda()) for t in (*read, slots)), **BLENDING)
+        gap = apart(ours, truth)
+        expect(gap["quantile"] < tolerance, f"blended views in {dtype} are off by {gap}")
+        result[str(dtype).removeprefix("torch.")] = gap
+    return result
+
+
 def gpu_i420() -> dict[str, Any]:
     """Both kinds of frames."""
     rgb = torch.rand(3, 3, 48, 64) * 1.4 - 0.2
@@ -297,5 +323,5 @@ def sanitized(seconds: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for check in (gpu_batch_splat, gpu_splat_gradients, gpu_refiner_input, gpu_i420):
+    for check in (gpu_batch_splat, gpu_splat_gradients, gpu_refiner_input, gpu_blending, gpu_i420):
         print(check.__name__, check())

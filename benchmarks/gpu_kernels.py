@@ -13,6 +13,7 @@ from benchmarks.gpu_run import rounded
 from benchmarks.gpu_scenes import BenchRequest, swinging
 from benchmarks.gpu_times import (
     GAUSSIAN_BYTES,
+    PER_BLENDING,
     PER_PAIR,
     PER_READING,
     PER_YUV,
@@ -98,6 +99,12 @@ def _refiner_input(load: Load) -> tuple[float, float]:
     return pixels * (PICTURE_BYTES + 2.0 * RENDER) + portrait, pixels * float(PER_READING)
 
 
+def _blend_portrait(load: Load) -> tuple[float, float]:
+    pixels = load.views * load.pixels
+    portrait = 4 * 4 * PORTRAIT * PORTRAIT
+    return pixels * (4 * 2 + 2 * 4 * 4.0) + portrait, pixels * float(PER_BLENDING)
+
+
 def _rgb_to_yuv(load: Load) -> tuple[float, float]:
     pixels = float(load.views * load.pixels)
     return pixels * YUV_BYTES, pixels * PER_YUV
@@ -135,6 +142,7 @@ LEAST = {
     "composite_backward": _composite_backward,
     "composite_forward": _composite,
     "refiner_input": _refiner_input,
+    "blend_portrait": _blend_portrait,
     "rgb_to_yuv": _rgb_to_yuv,
 }
 """The fewest bytes and operations of kernels, by how their names begin; longer names first."""

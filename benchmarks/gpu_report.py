@@ -97,7 +97,13 @@ def _limited(run: Run) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     columns = ("size", "views", "ms", "limit of bytes, ms", "limit of operations, ms",
                "part of the limit")  # fmt: skip
-    for name in ("rasteriser", "refiner's input", "conversion", "refiner"):
+    for name in (
+        "rasteriser",
+        "refiner's input",
+        "blending with the portrait",
+        "conversion",
+        "refiner",
+    ):
         found = run.figure(name)
         if not isinstance(found, list):
             reason = run.figure(name, "not measured")

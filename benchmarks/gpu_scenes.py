@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.lifter import HALF_FOV
+from models.portrait_blend import WIDEST
 from models.reprojection import DOUBTED, TRUSTED
 from models.viewpoint import Viewpoint
 
@@ -147,6 +148,15 @@ class _Reading(TypedDict):
 
 READING: _Reading = {"half_fov": HALF_FOV, "trusted": TRUSTED, "doubted": DOUBTED}
 """As the engines read portraits."""
+
+
+class _Blending(TypedDict):
+    half_fov: float
+    widest: float
+
+
+BLENDING: _Blending = {"half_fov": HALF_FOV, "widest": WIDEST}
+"""As the engines blend views with portraits."""
 
 
 def splats_and_portraits(views: int, slots: int, size: int, portrait: int) -> list[Tensor]:

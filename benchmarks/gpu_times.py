@@ -11,9 +11,16 @@ from torch import Tensor
 
 from benchmarks.gpu_checks import cuda
 from benchmarks.gpu_run import rounded
-from benchmarks.gpu_scenes import READING, BenchRequest, splats_and_portraits, swinging
+from benchmarks.gpu_scenes import (
+    BLENDING,
+    READING,
+    BenchRequest,
+    splats_and_portraits,
+    swinging,
+)
 from benchmarks.kernels import camera, head_and_wall
 from cuda_kernels.i420 import rgb_to_i420, rgb_to_nv12
+from cuda_kernels.portrait_blend import blend_portrait
 from cuda_kernels.portrait_detail import refiner_input
 from cuda_kernels.splatter import Splatter
 from models.camera import viewpoint_camera
@@ -33,6 +40,8 @@ PER_PAIR = 32
 """Operations for a pixel and a Gaussian: the quadratic form, an exponential, six channels."""
 PER_READING = 130
 """Operations for a pixel of the refiner's input: a ray, four taps of five planes, a comparison."""
+PER_BLENDING = 130
+"""For a pixel that is blended with the portrait: a ray, four taps of four planes, the mixture."""
 PER_YUV = 30
 YUV_BYTES = 3 * 4 + 1.5
 """Of a pixel: three floats in, a frame out."""
@@ -167,6 +176,27 @@ def reading(rates: dict[str, float]) -> list[dict[str, Any]]:
         row = {"size": size, "views": views}
         work = PER_READING * pixels
         rows.append(row | beside_limits(graph_ms(read, 8), least, work, rates, "float32"))
+    return rows
+
+
+def blending(rates: dict[str, float]) -> list[dict[str, Any]]:
+    """The kernel that gives views the portrait's own pixels, at its dearest: from the front."""
+    rows = []
+    for size, views in ((512, 1), (512, 32)):
+        splatted, K, moves, distances, pictures, _, slots = (
+            t.to(cuda()) for t in splats_and_portraits(views, 1, size, size)
+        )
+        rgba = torch.rand(views, 4, size, size, device=cuda())
+        read = (splatted, K, moves, distances, pictures, slots)
+
+        def blend(rgba: Tensor = rgba, read: tuple[Tensor, ...] = read) -> None:
+            blend_portrait(rgba, *read, **BLENDING)
+
+        pixels = views * size * size
+        least = pixels * (4 * 2 + 2 * 4 * 4) + 4 * 4 * size * size
+        row = {"size": size, "views": views}
+        work = PER_BLENDING * pixels
+        rows.append(row | beside_limits(graph_ms(blend, 8), least, work, rates, "float32"))
     return rows
 
 

@@ -41,6 +41,7 @@ def test_without_a_gpu_every_figure_says_so(run: Run, monkeypatch: pytest.Monkey
         "limits",
         "rasteriser",
         "refiner's input",
+        "blending with the portrait",
         "conversion",
         "chain at 512",
         "receivers at 256",
@@ -116,6 +117,7 @@ def test_checks_of_the_kernels_run_by_emulation(monkeypatch: pytest.MonkeyPatch)
     with emulated("shuffled"):
         assert set(gpu_checks.gpu_batch_splat()) == {"56x48", "64x64"}
         assert set(gpu_checks.gpu_refiner_input()) == {"float32", "bfloat16"}
+        assert set(gpu_checks.gpu_blending()) == {"float32", "bfloat16"}
         assert set(gpu_checks.gpu_i420()) == {"I420", "NV12"}
 
 
