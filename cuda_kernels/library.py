@@ -41,6 +41,10 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
         + [_INT],
         None,
     ),
+    "visavis_live_discs": (
+        [_INT] + [_POINTER] * 3 + [ctypes.c_float] * 7 + [_POINTER] * 5,
+        _INT,
+    ),
     "visavis_blend_portrait": (
         [_INT] * 3
         + [_POINTER]

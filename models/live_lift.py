@@ -1,8 +1,8 @@
 """Stage 1 for a caller who is followed: the same Gaussians as `models.lifter`, sooner.
 
 `to_gaussians` computes every disc of both layers plane by plane, to be differentiated; half of them
-are then dropped. Here the network's heads write each disc's numbers side by side, those kept are
-gathered, and only they are computed. The raw maps may be averaged over time on the way.
+are then dropped. Here the network's heads write each disc's numbers side by side, and a kernel
+computes those that are kept. The raw maps may be averaged over time on the way.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cuda_kernels.live_discs import Discs, Rules
 from models.gaussians import Gaussians
-from models.lifter import CHANNELS, FAINT, HALF_FOV, Lifter, pixel_grid
+from models.lifter import CHANNELS, FAINT, HALF_FOV, Lifter
 from models.portrait_blend import EDGE
 from models.reprojection import SMOOTH, STEP
 
@@ -143,7 +144,6 @@ class LiveLifter:
             self._network = torch.jit.freeze(traced)
             for _ in range(3):  # the first runs optimise
                 self._network(image, mask, self._given)
-        self._grids = [_Grid(edge) for edge in (size, size // 2)]
 
     def _inputs(self, portrait: Tensor) -> tuple[Tensor, Tensor]:
         portrait = portrait.to(self._dtype, memory_format=torch.channels_last)
@@ -172,111 +172,23 @@ class LiveLifter:
         Returns:
             The discs in head space, and the depth of layer 1, metres. [1, 1, S, S]
         """
-        step = 2 * TAN / self.size
         depth = by_rows(distance + 0.08 * maps.front[:, 0], self.size)
         behind = by_rows(0.01 + 0.05 * F.softplus(maps.back[:, 0]), self.size // 2)
         behind += F.avg_pool2d(depth[None], 2)[0]
+        image = image.contiguous()  # colour by colour
         small = F.avg_pool2d(image, 2)
-        front = self._grids[0].discs(maps.front, depth, image, step, _FRONT, step * distance)
-        back = self._grids[1].discs(maps.back, behind, small, 2 * step, _BACK, 0.06)
-        planes = [torch.cat(pair, 1) for pair in zip(front, back, strict=True)]
-        c, s = float(head_from_camera[0, 0]), float(head_from_camera[1, 0])
-        for row in (planes[0][:3], planes[0][3:6], planes[0][6:]):
-            row[:2] = torch.stack([c * row[0] - s * row[1], s * row[0] + c * row[1]])
-        planes[0][:3] += head_from_camera[:3, 3, None]
-        placed = planes[0].T
+        pose = torch.cat([head_from_camera[:2, 0], head_from_camera[:3, 3]])
+        discs = Discs(len(maps.front) + len(maps.back))
+        step = 2 * TAN / self.size
+        front = Rules(TAN, step, 0.45, 0.3, 1.0, step * distance, LEAST_LOGIT)
+        back = Rules(TAN, 2 * step, 0.8, 1.0, 0.5, 0.06, LEAST_LOGIT)
+        discs.add(maps.front, depth, image, front, pose)
+        discs.add(maps.back, behind, small, back, pose)
+        n = discs.count
         gaussians = Gaussians(
-            placed[:, :3].contiguous(),
-            placed[:, 3:].contiguous().view(-1, 2, 3),
-            planes[1][4],
-            planes[1][:4].T.contiguous(),
+            discs.means[:n], discs.axes[:n], discs.opacities[:n], discs.colors[:n]
         )
         return gaussians, depth[None, None]
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """How a layer's raw numbers are read; see `to_gaussians`."""
-
-    scale: float  # half axes of a disc, pixels, before what the network says
-    color: float  # how much of a colour the network may add
-    loose: float  # slope of the offset's tanh
-
-
-_FRONT, _BACK = _Rules(0.45, 0.3, 1.0), _Rules(0.8, 1.0, 0.5)
-
-
-class _Grid:
-    """The pixels of one layer."""
-
-    def __init__(self, size: int) -> None:
-        self._row_of_cell = by_cells(torch.arange(size * size).view(size, size))
-        self._rays = pixel_grid(size, torch.zeros(1))[0].flatten(1) * TAN  # [2, size * size]
-
-    def discs(
-        self,
-        maps: Tensor,
-        depth: Tensor,
-        picture: Tensor,
-        step: float,
-        rules: _Rules,
-        reach: float,
-    ) -> tuple[Tensor, Tensor]:
-        """Those that are kept, a number of all discs after another: short inner dimensions are
-        slow.
-
-        Args:
-            maps: raw. [P, 10]
-            depth: metres. [H, W]
-            picture: colours. [3, H, W]
-            step: distance of two neighbouring rays at depth 1.
-            rules: how to read the maps.
-            reach: the largest offset, metres.
-
-        Returns:
-            Centre and two half axes in the camera's frame, metres [9, K]; colours, uncertainty,
-            opacity [5, K].
-        """
-        kept = torch.nonzero(maps[:, 5] >= LEAST_LOGIT)[:, 0]
-        at = self._row_of_cell[kept]
-        rows = maps[kept].T.contiguous()  # [10, K]
-        z, (x, y) = depth.flatten()[at], self._rays[:, at]
-        offset = torch.tanh_(rows[1:3] * rules.loose).mul_(reach)
-        placed = torch.empty(9, len(kept))
-        placed[0] = torch.addcmul(offset[0], x, z)
-        placed[1] = torch.addcmul(offset[1], y, z)
-        placed[2] = z
-        sigma = rows[3:5].clamp_(-2.5, 2.5).exp_().mul_(rules.scale)
-        footprint = z * step
-        steepest = 5 * footprint
-        for axis, slope in enumerate(_slopes(depth)):
-            rise = slope.flatten()[at]
-            rise = torch.maximum(torch.minimum(rise, steepest), -steepest).mul_(sigma[axis])
-            half_axis = placed[3 + 3 * axis : 6 + 3 * axis]
-            torch.mul(x, rise, out=half_axis[0])
-            torch.mul(y, rise, out=half_axis[1])
-            half_axis[2] = rise
-            half_axis[axis].addcmul_(footprint, sigma[axis])
-        shown = torch.empty(5, len(kept))
-        torch.add(picture.flatten(1)[:, at], rows[6:9], alpha=rules.color, out=shown[:3])
-        shown[:3].clamp_(-0.2, 1.2)
-        torch.sigmoid(rows[9] - 2, out=shown[3])
-        torch.sigmoid(2 * rows[5], out=shown[4]).mul_(0.995)
-        return placed, shown
-
-
-def _slopes(depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Of `surface_tangents` of `models.lifter`, not clamped: along x and along y. [H, W] each"""
-    out = []
-    for dim in (1, 0):
-        ahead = depth.diff(dim=dim)
-        first, last = ahead.narrow(dim, 0, 1), ahead.narrow(dim, -1, 1)
-        ahead = torch.cat([first, first, ahead, last, last], dim)
-        length = depth.shape[dim]
-        sides = ahead.narrow(dim, 0, length + 2) + ahead.narrow(dim, 1, length + 2)
-        before, after = sides.narrow(dim, 0, length), sides.narrow(dim, 2, length)
-        out.append(0.5 * torch.where(before.abs() < after.abs(), before, after))
-    return out[0], out[1]
 
 
 def by_cells(grid: Tensor) -> Tensor:
