@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 
 from stream import audio_negotiation, control
 from stream.audio_delay import PLAYOUT
-from stream.audio_path import VideoPath
+from stream.audio_path import ELSEWHERE, VideoPath
 from stream.audio_relay import AudioRelay, RelayTrack
 from stream.avatar_lease import AvatarLease
 from stream.encoder import EncoderFigures, EncoderSettings, Shown, ViewEncoder, make_encoder
@@ -135,7 +135,7 @@ class ReceiverPeer(Peer):
     def _sound_delay(self) -> float | None:
         """Seconds by which sound must be held back to be heard with its picture."""
         seconds = self._path.seconds
-        return None if seconds is None else seconds - self._playout
+        return None if seconds is None else seconds + ELSEWHERE - self._playout
 
     def _connected(self) -> None:
         if not self._rendering:
