@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cuda_kernels.gpu import MOST_VIEWS, THREADS, launch
+from cuda_kernels.arguments import check
+from cuda_kernels.gpu import THREADS, launch
 from cuda_kernels.layout import BLENDING, LAYOUT
 from cuda_kernels.library import kernels
 
@@ -71,23 +72,12 @@ def blend_portrait(
         "pictures": (pictures, (slots, 4, S, S)),
         "slot_of_view": (slot_of_view, (V,)),
     }
-    for name, (t, shape) in tensors.items():
-        dtype = torch.int32 if name == "slot_of_view" else torch.float32
-        if t.shape != shape or t.dtype != dtype or t.device != device or not t.is_contiguous():
-            raise ValueError(
-                f"blend_portrait: {name} is {t.dtype} {list(t.shape)} on {t.device}; needs"
-                f" contiguous {dtype} {list(shape)} on {device}"
-            )
+    check("blend_portrait", device, V, tensors)
     bfloat16 = int(rgba.dtype == torch.bfloat16)
     if rgba.shape[1] != 4 or not (bfloat16 or rgba.dtype == torch.float32):
         raise ValueError(
             f"blend_portrait: rgba is {rgba.dtype} {list(rgba.shape)}; needs float32 or bfloat16"
             f" {[V, 4, H, W]}"
-        )
-    if device.type not in ("cpu", "cuda") or V > MOST_VIEWS:
-        raise ValueError(
-            f"blend_portrait: {V} views on {device}; needs the CPU or an NVIDIA GPU, and up to"
-            f" {MOST_VIEWS} views"
         )
     view_step, *steps = rgba.stride()
     blending = (S, math.tan(half_fov), widest)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cuda_kernels.gpu import MOST_VIEWS, THREADS, launch
+from cuda_kernels.arguments import check
+from cuda_kernels.gpu import THREADS, launch
 from cuda_kernels.layout import LAYOUT, READING
 from cuda_kernels.library import kernels
 
@@ -75,18 +76,7 @@ def refiner_input(
         "depths": (depths, (slots, 1, S, S)),
         "slot_of_view": (slot_of_view, (V,)),
     }
-    for name, (t, shape) in tensors.items():
-        dtype = torch.int32 if name == "slot_of_view" else torch.float32
-        if t.shape != shape or t.dtype != dtype or t.device != device or not t.is_contiguous():
-            raise ValueError(
-                f"refiner_input: {name} is {t.dtype} {list(t.shape)} on {t.device}; needs"
-                f" contiguous {dtype} {list(shape)} on {device}"
-            )
-    if device.type not in ("cpu", "cuda") or V > MOST_VIEWS:
-        raise ValueError(
-            f"refiner_input: {V} views on {device}; needs the CPU or an NVIDIA GPU, and up to"
-            f" {MOST_VIEWS} views"
-        )
+    check("refiner_input", device, V, tensors)
     if out is None:
         out = torch.empty(V, CHANNELS, H, W, device=device)
     bfloat16 = int(out.dtype == torch.bfloat16)
