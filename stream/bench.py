@@ -257,7 +257,7 @@ def measure_rates(
         frames rendered and frames encoded. Every frame is refined. A frame that is overtaken by the
         receiver's next one before it could be encoded is not counted as encoded, as in a call.
     """
-    settings = Settings(size=engine.size, frame_budget=math.inf)
+    settings = Settings(size=engine.size, frame_budget=math.inf, refine_budget=math.inf)
     loop = RenderLoop(engine, settings, Metrics())
     lease = AvatarLease(avatar)
     with ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode") as pool:

@@ -47,10 +47,12 @@ class EffortPolicy:
 
     Args:
         budget: seconds from the moment a frame fell due until it is ready.
+        refined: the same where refining is all that there is to give up; None: no less.
     """
 
-    def __init__(self, budget: float) -> None:
+    def __init__(self, budget: float, refined: float | None = None) -> None:
         self._budget = budget
+        self._refined = budget if refined is None else min(refined, budget)
         self._level = Effort.REFINED
         self._misses = 0
         self._settled = float("-inf")
@@ -92,7 +94,7 @@ class EffortPolicy:
         # What a trial holds up tells nothing, nor what fell due before things were as they are.
         if (self._trying and now < self._next_trial) or now - seconds < self._settled:
             return
-        if seconds > self._budget:
+        if seconds > self._allowed(effort):
             self._misses += 1
         elif effort == self._level:
             self._misses = 0
@@ -101,9 +103,12 @@ class EffortPolicy:
                 self._trial_pause = min(self._trial_pause * 2, LAST_TRIAL)
             self._enter(Effort(self._level + 1), now)
 
+    def _allowed(self, effort: Effort) -> float:
+        return self._refined if effort is Effort.REFINED else self._budget
+
     def _tried(self, now: float, seconds: float) -> None:
         self._trying = False
-        if seconds <= COMFORT * self._budget:
+        if seconds <= COMFORT * self._allowed(Effort(self._level - 1)):
             # A trial that goes well soon after giving up says the load comes and goes: only a
             # longer quiet time earns short pauses again.
             if now - self._settled > 2 * self._trial_pause:

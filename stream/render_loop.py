@@ -94,7 +94,7 @@ class RenderLoop:
         self._settings = settings
         self._metrics = metrics
         # Where the view or the person moves frames must be in time; else better late than raw.
-        self._moving = EffortPolicy(settings.frame_budget)
+        self._moving = EffortPolicy(settings.frame_budget, settings.refine_budget)
         self._resting = EffortPolicy(settings.rest_budget)
         self._together = engine.batch > 1
         self._most = settings.max_batch or (engine.batch if self._together else ONE_BY_ONE)

@@ -142,3 +142,21 @@ def test_failed_trials_become_rare(passes: bool) -> None:
     assert gaps[0] < 3 * FIRST_TRIAL
     assert max(gaps) < LAST_TRIAL + 1
     assert len(found) < 25
+
+
+def test_refining_is_given_up_sooner_than_the_rate_where_that_is_asked_for() -> None:
+    policy = EffortPolicy(BUDGET, BUDGET / 2)
+    for n in range(MISSES):
+        assert policy.level is Effort.REFINED
+        policy.measured(float(n), 0.8 * BUDGET, Effort.REFINED)
+    assert policy.level is Effort.RAW
+    for n in range(3 * MISSES):
+        policy.measured(10.0 + n / 1000, 0.8 * BUDGET, Effort.RAW)
+    assert policy.level is Effort.RAW
+    tried = policy.decide(100.0)
+    assert tried is Effort.REFINED
+    policy.measured(100.1, 0.6 * BUDGET, tried)
+    assert policy.level is Effort.RAW
+    assert policy.decide(200.0) is Effort.REFINED
+    policy.measured(200.1, 0.3 * BUDGET, Effort.REFINED)
+    assert policy.level is Effort.REFINED
