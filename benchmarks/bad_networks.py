@@ -3,7 +3,7 @@
     python -m benchmarks.bad_networks [--seconds 10] [--out FILE]
 
 The engine draws noise, so that the video takes all the bits it may (256 x 256 pixels, 30 pictures
-per second, 1.5 Mbit/s), and the view moves all the time. Prints one line per network and, at the
+per second, 0.7 Mbit/s), and the view moves all the time. Prints one line per network and, at the
 end, all of it as JSON. The browser is the system's Chromium.
 """
 

@@ -29,6 +29,7 @@ from cuda_kernels.splat import splat
 from models.gpu_batches import Quality
 from models.gpu_engine import GpuAvatar, GpuEngine
 from models.gpu_slots import PORTRAIT
+from models.portrait_blend import FINEST
 from models.refiner import RENDER
 
 TILE = 256
@@ -101,7 +102,7 @@ def _refiner_input(load: Load) -> tuple[float, float]:
 
 def _blend_portrait(load: Load) -> tuple[float, float]:
     pixels = load.views * load.pixels
-    portrait = 4 * 4 * PORTRAIT * PORTRAIT
+    portrait = 4 * 4 * min(max(load.pixels, PORTRAIT**2), FINEST**2)
     return pixels * (4 * 2 + 2 * 4 * 4.0) + portrait, pixels * float(PER_BLENDING)
 
 

@@ -142,8 +142,9 @@ class Engine(Protocol):
         """Write an avatar's Gaussians in the standard splatting layout; returns their number."""
 
     def stage_times(self) -> Mapping[str, float]:
-        """Milliseconds that each stage last took: portrait, lift, rasterise, refine, i420; of
-        followed callers track (find the face, crop, mask) and relift."""
+        """Milliseconds that each stage last took: portrait, lift, rasterise, refine, i420 (with the
+        portrait's own pixels and the backdrop); of followed callers track (find the face, crop,
+        mask) and relift."""
 
     def left_out(self) -> int:
         """Pairs of a Gaussian and a tile of 16 x 16 pixels that pictures had no room for, since the

@@ -21,6 +21,7 @@ from models.gpu_lift import (
     placed,
     store_discs,
     store_portrait,
+    write_fine,
 )
 from models.gpu_slots import COLORS, PORTRAIT, AvatarSlots, FreeNumbers
 from models.graphs import Mark, Queue
@@ -180,7 +181,7 @@ class FollowStaging:
         """
         self._sent.wait()
         block = self._block
-        block.fine[0] = portrait.fine
+        write_fine(block, portrait.fine)
         block.picture[0, :3], block.picture[0, 3:] = portrait.image, portrait.mask
         block.change[0, 0] = portrait.change
         block.head_from_camera[:] = portrait.head_from_camera

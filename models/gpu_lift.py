@@ -89,10 +89,7 @@ class PortraitStaging:
             head_from_camera: to head space. [4, 4]
         """
         self._sent.wait()
-        size = self._portrait.fine.shape[-1]
-        if fine.shape[-1] != size:
-            fine = F.interpolate(fine[None], size=(size, size), mode="bilinear")[0]
-        self._portrait.fine[0] = fine
+        write_fine(self._portrait, fine)
         self._portrait.picture[0, :3] = image
         self._portrait.picture[0, 3:] = mask
         self._portrait.head_from_camera[:] = head_from_camera
@@ -147,6 +144,14 @@ class LiftChain:
         slot = portrait.slot.long()  # [1]
         store_discs(slots, slot, placed(lifted, portrait.head_from_camera))
         store_portrait(slots, slot, portrait, lifted.depth, self._refiner, dtype)
+
+
+def write_fine(block: Block, fine: Tensor) -> None:
+    """Set a block's portrait with all pixels; of fewer [3, T, T] it is enlarged."""
+    size = block.fine.shape[-1]
+    if fine.shape[-1] != size:
+        fine = F.interpolate(fine[None], size=(size, size), mode="bilinear")[0]
+    block.fine[0] = fine
 
 
 def fine_pixels(fine: int) -> int:

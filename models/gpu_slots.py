@@ -74,7 +74,8 @@ class AvatarSlots:
         counts: how many Gaussians a slot holds; what lies beyond is of no meaning.
             int32 [count + 1]
         tokens: [count + 1, ...]
-        pictures: portraits, from `reprojection.readable`. float32 [count + 1, 4, 256, 256]
+        pictures: portraits, colours times mask, mask, without steps of
+            depth. float32 [count + 1, 4, 256, 256]
         shown: from `portrait_blend.countable`. float32 [count + 1, 4, fine, fine]
         depths: of layer 1, metres. float32 [count + 1, 1, 256, 256]
         empty: the last slot, which holds nobody: where a batch is not full, its views look there.

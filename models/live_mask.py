@@ -91,9 +91,9 @@ class LiveMask:
         if not first:
             mask = self._mask + (mask - self._mask) * np.maximum(change, MASK_FLOOR)
         self._mask = mask
+        if self._frame % LEARN_EVERY == 0 and not first:
+            self._learn(portrait, mask)  # in frames that the segmenter has just looked at
         self._frame += 1
-        if self._frame % LEARN_EVERY == 0:
-            self._learn(portrait, mask)
         return np.asarray(mask * _inside(picture, crop, size), np.float32)
 
     def _look(

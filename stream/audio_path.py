@@ -22,8 +22,8 @@ CAMERA_INTERVAL = 1 / 30
 
 ELSEWHERE = 0.020
 """Seconds by which pictures are later than sound in browsers, beside the path and the buffers that
-they tell of: encoding a camera frame, decoding and showing one. Measured in Chromium: without it
-sound was 14 to 43 ms early wherever it was held back, in medians of five runs."""
+they tell of: encoding a camera frame, decoding and showing one. Measured in Chromium with the real
+engine: without it sound was 14 to 43 ms early, in medians of three runs."""
 
 
 class VideoPath:

@@ -191,9 +191,10 @@ class ViewEncoder(Encoder):
         """Packetise data that was encoded elsewhere."""
         return self._coder.packetise(packet), packet.pts or 0
 
-    def lost(self, part: float) -> None:
-        """The receiver missed this part of the packets lately. Called by the thread of aiortc."""
-        self._rate.lost(time.monotonic(), part)
+    def lost(self, packets: int, received: int) -> None:
+        """The receiver has missed, and got, so many packets since the beginning. Called by the
+        event loop's thread, as the bitrate is set."""
+        self._rate.lost(packets, received)
 
     @property
     def target_bitrate(self) -> int:

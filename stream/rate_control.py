@@ -8,14 +8,17 @@ empty, still less is sent for a moment.
 A report that rises says less. Once browsers have seen a path full they raise their reports by some
 12 kbit/s each second, until more arrives than they thought the path could carry; then by 8 %. So
 what is sent is a little above the reports when nothing has spoken against it for a while. If that
-is too much, the receiver sees delay grow by some ten milliseconds and its report falls. Where a
-queue is short and full, delay does not grow any more and packets are lost instead: much loss counts
-as a fall, too.
+is too much, the receiver sees delay grow by some ten milliseconds and its report falls.
+
+Where a queue is short and full, delay does not grow any more and packets are lost instead: see
+`stream.loss_limit`.
 """
 
 from __future__ import annotations
 
 import math
+
+from stream.loss_limit import LossLimit
 
 START_PART = 0.7
 """Part of the ceiling that a call starts with."""
@@ -24,8 +27,8 @@ GRACE = 2.0
 """Seconds after the first report in which the receiver's estimate is still growing from nothing.
 One that has been more than a little and falls does not grow any more."""
 
-LITTLE = 0.3
-"""Part of the floor."""
+LITTLE = 0.6
+"""Part of what is sent: estimates below that are still growing, and waver."""
 
 FALL = 0.97
 """A report below this part of the one before says that the path is full."""
@@ -44,14 +47,6 @@ RISE_TIME = 1.0
 
 STEEP = 0.6
 """A fall below this part of the rate leaves a queue that must run empty."""
-
-LOSSY = 0.2
-"""Part of the packets that, if lost, says that a queue is full. Radio links lose a tenth at times,
-and a report counts some ninety packets."""
-
-UNTOLD_RISE = 1.08
-"""What the rate grows by with each report of little loss, up to what a call starts with, where the
-receiver never says what the path carries (GStreamer, bare aiortc)."""
 
 DRAIN = 0.75
 DRAIN_TIME = 1.0
@@ -78,11 +73,12 @@ class RateControl:
         self._reported = 0.0
         self._fell = float("-inf")
         self._drained = float("-inf")
+        self._losses = LossLimit()
 
     @property
     def rate(self) -> int:
         """Bits per second to encode with."""
-        return round(self._rate)
+        return round(min(self._rate, self._losses.limit))
 
     def report(self, now: float, bits_per_second: float) -> int:
         """Take in one report of the receiver and return the new rate.
@@ -97,7 +93,7 @@ class RateControl:
         elapsed = min(max(now - self._last, 0.02), 0.5)
         self._last = now
         new = self._fell == float("-inf") and now - self._first < GRACE
-        credible = not new or self._reported > LITTLE * self._floor
+        credible = not new or self._reported > LITTLE * self._rate
         fell = credible and bits_per_second < FALL * self._reported
         self._reported = bits_per_second
         cautious = self._bounded(bits_per_second * CAUTION, self._floor)
@@ -120,21 +116,10 @@ class RateControl:
             self._rise(wanted, elapsed)
         return self.rate
 
-    def lost(self, now: float, part: float) -> int:
-        """Take in how many packets the receiver missed lately, and return the new rate.
-
-        Args:
-            now: seconds of a monotonic clock.
-            part: 0..1.
-        """
-        if part > LOSSY:
-            self._fell = now
-            self._drained = now + DRAIN_TIME
-            least = min(self._rate, self._reported or self._rate)
-            self._rate = self._bounded(least * DRAIN, self._floor / 2)
-        elif self._first is None and now - self._fell > CALM:
-            start = max(float(self._floor), self._ceiling * START_PART)
-            self._rate = min(self._rate * UNTOLD_RISE, start)
+    def lost(self, packets: int, received: int) -> int:
+        """Take in how many packets the receiver missed, and got, since the beginning; return the
+        new rate."""
+        self._losses.reported(packets, received, self.rate, self._floor / 2)
         return self.rate
 
     def _bounded(self, rate: float, floor: float) -> float:

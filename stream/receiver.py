@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 
 from aiortc import RTCDataChannel, RTCRtpSender
 from aiortc.codecs.base import Encoder
@@ -248,21 +247,18 @@ class ReceiverPeer(Peer):
             self.send(Frames(tuple(self._untold)), may_drop=True)
             self._untold.clear()
 
-    async def _tell_loss(self, reported: datetime | None) -> datetime | None:
-        """Tell the encoder of the receiver's newest report, if it is not the one of that time."""
+    async def _tell_loss(self) -> None:
+        """Tell the encoder what the receiver has counted."""
         if self._sender is None or self._encoder is None:
-            return reported
+            return
         for report in (await self._sender.getStats()).values():
-            if report.type == "remote-inbound-rtp" and report.timestamp != reported:
-                reported = report.timestamp
-                self._encoder.lost(report.fractionLost / 256)
-        return reported
+            if report.type == "remote-inbound-rtp":
+                self._encoder.lost(report.packetsLost, report.packetsReceived)
 
     async def _report(self) -> None:
         """Send statistics about once a second."""
         last, sent, octets, bitrate, dropped = time.monotonic(), 0, 0, 0, 0
         lifts = self._lifts.lifts
-        reported: datetime | None = None
         try:
             while True:
                 await asyncio.sleep(self._settings.statistics_interval)
@@ -270,7 +266,7 @@ class ReceiverPeer(Peer):
                 elapsed = now - last
                 new_bitrate = round((self._figures.octets - octets) * 8 / elapsed)
                 stages = self._renderer.stage_times()
-                reported = await self._tell_loss(reported)
+                await self._tell_loss()
                 self.send(
                     Statistics(
                         fps=round((self._sent - sent) / elapsed, 1),

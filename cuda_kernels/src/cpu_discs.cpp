@@ -1,5 +1,5 @@
 // From the lifter's raw maps to discs, for a caller who is followed on a CPU: what `to_gaussians` of models/lifter.py
-// and `_Grid.discs` of models/live_lift.py do in some sixty steps, in one pass over the discs that are kept.
+// does in some sixty steps for all discs, in one pass over those that are kept.
 #include "packs.h"
 
 namespace {

@@ -103,10 +103,14 @@ def test_what_cannot_be_repaired_ends_with_a_key_frame(
     receiver: ReceiverPage, network: RelayThread
 ) -> None:
     watch = VideoWatch(receiver.page)
+    before = receiver.stats()["server"]["bitrate"]
     network.relay.down.way = Way(loss=0.7)
     end = time.monotonic() + 20
     while not watch.counts()["pliCount"]:
         assert time.monotonic() < end, "Chromium asks for no key frame"
+        look_around(receiver.page, 0.5)
+    while receiver.stats()["server"]["bitrate"] > 0.6 * before:
+        assert time.monotonic() < end, "as much is sent as before"
         look_around(receiver.page, 0.5)
     network.relay.set(CLEAR)
     clear = time.time()

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.rate_control import CALM, CAUTION, DRAIN, DRAIN_TIME, LOSSY, PUSH, RateControl
+from stream.loss_limit import CUT
+from stream.rate_control import CALM, CAUTION, DRAIN_TIME, PUSH, RateControl
 
 FLOOR, CEILING = 300_000, 1_500_000
 
@@ -69,27 +70,24 @@ def test_a_steep_fall_lets_the_queue_run_empty() -> None:
     assert rate.rate >= FLOOR
 
 
-def test_much_loss_is_a_full_queue_where_no_report_speaks_of_it() -> None:
+def test_much_loss_is_a_limit_whatever_the_reports_say() -> None:
     rate = RateControl(FLOOR, CEILING)
-    settled(rate, 800_000, 0.0)
+    settled(rate, 5_000_000, 0.0)
     before = rate.rate
-    assert rate.lost(20.0, LOSSY / 2) == before
-    assert rate.lost(21.0, 0.5) == pytest.approx(800_000 * DRAIN)
-    assert settled(rate, 800_000, 21.0, 0.9 * DRAIN_TIME) == pytest.approx(800_000 * DRAIN)
-    assert settled(rate, 800_000, 22.0, 0.6 * CALM) == pytest.approx(800_000 * CAUTION, rel=0.05)
-
-
-def test_where_nobody_reports_the_rate_falls_with_loss_and_comes_back() -> None:
-    rate = RateControl(FLOOR, CEILING)
-    before = rate.rate
-    assert rate.lost(0.0, 0.01) == before
-    fallen = rate.lost(1.0, 0.5)
-    assert fallen == pytest.approx(before * DRAIN)
-    assert rate.lost(1.0 + 0.9 * CALM, 0.05) == fallen
-    assert fallen < rate.lost(1.0 + 1.1 * CALM, 0.05) < before
-    for n in range(20):
-        rate.lost(6.0 + n, 0.0)
+    assert rate.lost(5, 95) == before
+    assert rate.lost(55, 145) == pytest.approx(before * CUT)
+    assert settled(rate, 5_000_000, 20.0) == pytest.approx(before * CUT)
+    for n in range(1, 20):
+        rate.lost(55 + n, 145 + 99 * n)
     assert rate.rate == before
+
+
+def test_loss_before_the_first_report_does_not_make_that_credible() -> None:
+    rate = RateControl(FLOOR, CEILING)
+    cut = rate.lost(50, 50)
+    assert cut < rate.report(0.0, 6_520) / 0.9
+    for n, value in enumerate((40_000, 100_000, 96_000, 400_000)):
+        assert rate.report(0.2 + n * 0.2, value) == cut
 
 
 @settings(deadline=None, max_examples=60)
