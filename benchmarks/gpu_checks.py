@@ -35,7 +35,8 @@ from cuda_kernels.reference import (
     splat_reference,
 )
 from cuda_kernels.splat import splat
-from models.gpu_engine import GpuAvatar, GpuEngine
+from models.gpu_avatar import GpuAvatar
+from models.gpu_engine import GpuEngine
 from models.gpu_rasteriser import PlainSplatter
 from models.graphs import choosing_convolutions
 from models.portrait_blend import blended

@@ -26,8 +26,9 @@ from benchmarks.kernels import camera, head_and_wall
 from cuda_kernels.gpu_splatter import DEPTH_BITS, DIGIT_BITS
 from cuda_kernels.layout import BOX_BYTES, ITEM_BYTES, gradient_bytes, splat_bytes
 from cuda_kernels.splat import splat
+from models.gpu_avatar import GpuAvatar
 from models.gpu_batches import Quality
-from models.gpu_engine import GpuAvatar, GpuEngine
+from models.gpu_engine import GpuEngine
 from models.gpu_slots import PORTRAIT
 from models.portrait_blend import FINEST
 from models.refiner import RENDER

@@ -24,7 +24,8 @@ from cuda_kernels.portrait_blend import blend_portrait
 from cuda_kernels.portrait_detail import refiner_input
 from cuda_kernels.splatter import Splatter
 from models.camera import viewpoint_camera
-from models.gpu_engine import GpuAvatar, GpuEngine
+from models.gpu_avatar import GpuAvatar
+from models.gpu_engine import GpuEngine
 from models.graphs import CudaQueue
 from models.viewpoint import Viewpoint
 

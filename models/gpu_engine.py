@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import SetupError
 from models.gaussians import Gaussians
-from models.gpu_batches import BATCHES, Batch, Quality, batches_of, quality_of
-from models.gpu_chain import Chain, Look, Surroundings
+from models.gpu_avatar import CutPortrait, GpuAvatar, camera_from_head
+from models.gpu_batches import BATCHES, Quality, batches_of, quality_of
+from models.gpu_chain import Look, Surroundings
 from models.gpu_follow import FollowChain, FollowerPlaces, FollowStaging
-from models.gpu_frames import FramePool, HostFrames
+from models.gpu_graphs import BatchGraphs, captured
 from models.gpu_lift import LiftChain, PortraitStaging
 from models.gpu_rasteriser import shared_workspace
 from models.gpu_setup import fastest_type
 from models.gpu_slots import PORTRAIT, AvatarSlots
-from models.gpu_views import SlotView, Staging, slot_view
-from models.graphs import Queue, Work, milliseconds, queue_for
+from models.gpu_views import SlotView, slot_view
+from models.graphs import Queue, Work, queue_for
 from models.lifter import MOST
 from models.portrait_blend import fine_size
 from models.weights import load_lifter, open_refiner
@@ -45,75 +42,6 @@ FOLLOWERS = 32
 
 Progress = Callable[[str], object]
 AnyStaging = TypeVar("AnyStaging", PortraitStaging, FollowStaging)
-
-
-class CutPortrait(Protocol):
-    """What is lifted; see `models.portrait.Portrait`."""
-
-    @property
-    def image(self) -> Tensor: ...
-
-    @property
-    def fine(self) -> Tensor: ...
-
-    @property
-    def mask(self) -> Tensor: ...
-
-    @property
-    def distance(self) -> float: ...
-
-    @property
-    def head_from_camera(self) -> Tensor: ...
-
-
-class GpuAvatar:
-    """An avatar in a slot of a GPU engine.
-
-    Args:
-        engine: whose avatar it is.
-        slot: where it lives; None once it is closed.
-        distance: of the portrait's camera from the middle of the head, metres.
-        camera_from_head: from head space to that camera. [4, 4]
-        enrolment: what following begins with; None for an avatar of a follower.
-    """
-
-    def __init__(
-        self,
-        engine: GpuEngine,
-        slot: int,
-        distance: float,
-        camera_from_head: NDArray[np.float64],
-        enrolment: Portrait | CutPortrait | None = None,
-    ) -> None:
-        self.id = uuid.uuid4().hex
-        self.engine = engine
-        self.slot: int | None = slot
-        self.distance = distance
-        self.camera_from_head = camera_from_head
-        self.enrolment = enrolment
-
-    def close(self) -> None:
-        self.engine.free(self)
-
-
-@dataclass
-class _Graphs:
-    """All that belongs to one size of a batch."""
-
-    chain: Chain
-    replays: dict[Quality, Work]
-    stagings: list[Staging]
-    pool: FramePool
-    shares: dict[Quality, dict[str, float]]  # of a batch's time, by stage
-
-
-@dataclass
-class _Started:
-    """A batch on its way."""
-
-    batch: Batch
-    graphs: _Graphs
-    frames: HostFrames
 
 
 class GpuEngine:
@@ -199,58 +127,15 @@ class GpuEngine:
         self._say(f"capturing graph 2 of {total}")
         self._follow_replay = self._queue.capture(self._follow_chain.follow)
         self._follow_stagings = [FollowStaging(self._queue, fine_size(self.size)) for _ in range(2)]
-        self._graphs: dict[int, _Graphs] = {}
+        self._graphs: dict[int, BatchGraphs] = {}
         # The largest first: what it needs of the shared pool is then enough for all others.
         for index, batch in enumerate(sorted(self._batches, reverse=True)):
-            self._graphs[batch] = self._capture(
-                batch, look, around, 3 + index * len(Quality), total
-            )
+            first = 3 + index * len(Quality)
 
-    def _capture(
-        self, batch: int, look: Look, around: Surroundings, number: int, total: int
-    ) -> _Graphs:
-        queue = self._queue
-        with queue.working():
-            chain = Chain(batch, look, around)
-            stagings = [Staging(queue, batch, self.slots.empty, self.size) for _ in range(2)]
-            stagings[0].write([])
-            stagings[0].send(chain.views.block)
-        works = {
-            Quality.REFINED: chain.refined,
-            Quality.RAW: chain.raw,
-            Quality.COARSE: chain.coarse,
-        }
-        replays = {}
-        for index, (quality, work) in enumerate(works.items()):
-            self._say(f"capturing graph {number + index} of {total}")
-            replays[quality] = queue.capture(work)
-        shape = tuple(chain.frames.shape)
-        pool = FramePool(lambda: HostFrames(queue, shape))
-        graphs = _Graphs(chain, replays, stagings, pool, {})
-        if queue.device.type == "cuda":
-            graphs.shares = self._shares(chain, replays)
-        return graphs
+            def say(number: int, first: int = first) -> None:
+                self._say(f"capturing graph {first + number} of {total}")
 
-    def _shares(
-        self, chain: Chain, replays: Mapping[Quality, Work]
-    ) -> dict[Quality, dict[str, float]]:
-        """What part of a batch's time each stage takes; a graph tells only its whole time."""
-        with self._queue.working():
-            picture = torch.rand(
-                len(chain.frames), 4, self.size, self.size, device=self._queue.device
-            )
-        i420 = milliseconds(self._queue, self._queue.capture(lambda: chain.compose(picture)))
-        times = {quality: milliseconds(self._queue, work) for quality, work in replays.items()}
-        shares = {}
-        for quality, whole in times.items():
-            plain = min(times[Quality.RAW], whole)
-            last = min(i420, plain)
-            shares[quality] = {
-                "rasterise": (plain - last) / whole,
-                "refine": (whole - plain) / whole,
-                "i420": last / whole,
-            }
-        return shares
+            self._graphs[batch] = captured(batch, self._queue, look, around, say)
 
     @property
     def name(self) -> str:
@@ -294,7 +179,7 @@ class GpuEngine:
         slot, self._times["lift"] = self._lifted(
             self._lift_stagings, write, block, self._lift_replay
         )
-        return GpuAvatar(self, slot, portrait.distance, _camera_from_head(portrait), portrait)
+        return GpuAvatar(self, slot, portrait.distance, camera_from_head(portrait), portrait)
 
     def _lifted(
         self,
@@ -394,7 +279,7 @@ class GpuEngine:
             self._follow_stagings, write, block, self._follow_replay
         )
         self._times["track"] = tracked * 1e3
-        return GpuAvatar(self, slot, portrait.distance, _camera_from_head(portrait))
+        return GpuAvatar(self, slot, portrait.distance, camera_from_head(portrait))
 
     def free(self, avatar: GpuAvatar) -> None:
         """Give an avatar's slot back. A batch on its way that shows it is done before another
@@ -417,7 +302,10 @@ class GpuEngine:
             self._check_open()
             for request in requests:
                 self._slot(request.avatar)  # one may have been closed meanwhile
-            started = [self._start(batch, [views[i] for i in batch.members]) for batch in batches]
+            started = [
+                self._graphs[batch.size].start(batch, [views[i] for i in batch.members])
+                for batch in batches
+            ]
         pictures: list[Picture | None] = [None] * len(requests)
         times: dict[str, float] = {}
         left_out = 0
@@ -446,22 +334,6 @@ class GpuEngine:
             avatar.camera_from_head,
             self.size // 2 if quality is Quality.COARSE else self.size,
         )
-
-    def _start(self, batch: Batch, views: list[SlotView]) -> _Started:
-        """Put a batch into the queue, and the copy of its frames to the host behind it."""
-        graphs = self._graphs[batch.size]
-        staging = graphs.stagings[0]
-        graphs.stagings.reverse()
-        staging.write(views)
-        frames = graphs.pool.take()
-        frames.begun.record()
-        staging.send(graphs.chain.views.block)
-        graphs.replays[batch.quality]()
-        made = len(views)
-        frames.memory[:made].copy_(graphs.chain.frames[:made], non_blocking=True)
-        frames.left_out.copy_(graphs.chain.left_out(batch.quality), non_blocking=True)
-        frames.filled.record()
-        return _Started(batch, graphs, frames)
 
     def save_ply(self, avatar: Avatar, path: str | PathLike[str]) -> int:
         gaussians = self.gaussians(avatar)
@@ -513,10 +385,6 @@ class GpuEngine:
 
             self._finder = PortraitFinder()
         return self._finder
-
-
-def _camera_from_head(portrait: Portrait | CutPortrait | LivePortrait) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.inv(portrait.head_from_camera.double().numpy()))
 
 
 def nothing() -> None:
