@@ -6,9 +6,14 @@ gated or depthwise blocks, which are bound by memory.
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Features: TypeAlias = Any
+"""What flows between convolutions: a Tensor, or `models.int8.Codes`."""
 
 
 class ResidualBlock(nn.Module):
@@ -25,10 +30,41 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.slope = slope
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Features) -> Features:
         """Map features [B, C, H, W] to the same shape."""
-        hidden = activate(self.first(x), self.slope)
-        return activate(x + self.second(hidden), self.slope)
+        hidden = convolve(self.first, x, self.slope)
+        return convolve_onto(self.second, hidden, x, self.slope)
+
+
+def convolve(layer: nn.Module, x: Features, slope: float | None = None) -> Features:
+    """A convolution, and an activation unless `slope` is None.
+
+    Args:
+        layer: a Conv2d, or what `models.int8` puts in its place.
+        x: features. [B, C, H, W]
+        slope: as in `activate`.
+    """
+    if isinstance(layer, nn.Conv2d):
+        return layer(x) if slope is None else activate(layer(x), slope)
+    return layer.convolve(x, slope)  # type: ignore[operator]
+
+
+def convolve_onto(
+    layer: nn.Module, x: Features, base: Features, slope: float | None = None
+) -> Features:
+    """As `convolve`, with `base` added before the activation. It may be overwritten."""
+    if isinstance(layer, nn.Conv2d):
+        total = base + layer(x)
+        return total if slope is None else activate(total, slope)
+    return layer.convolve_onto(x, base, slope)  # type: ignore[operator]
+
+
+def join(layer: nn.Module, coarse: Features, fine: Features) -> Features:
+    """A 1x1 convolution of features of half the resolution, added to `fine`. That may be
+    overwritten."""
+    if isinstance(layer, nn.Conv2d):
+        return upsample(layer(coarse)) + fine
+    return layer.join(coarse, fine)  # type: ignore[operator]
 
 
 def activate(x: Tensor, slope: float) -> Tensor:

@@ -26,6 +26,7 @@ from models.cpu_follower import CpuFollower
 from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
+from models.int8 import available, quantised
 from models.lifter import FAINT, MOST, Layers, to_gaussians
 from models.live_lift import LiveLifter, eroded, smoothness
 from models.portrait import Portrait, PortraitFinder
@@ -34,7 +35,9 @@ from models.portrait_reading import PortraitReading, Reading
 from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
 from models.reprojection import PortraitSurface
 from models.viewpoint import Viewpoint
-from models.weights import load_lifter, load_refiner
+from models.weights import LIFTER, REFINER, load_calibration, load_lifter, load_refiner
+
+INT8 = "int8"
 
 
 @dataclass(eq=False)
@@ -59,11 +62,14 @@ class CpuEngine:
     Args:
         size: of the frames, pixels.
         threads: for each kernel; None measures one against half of the cores.
+        eight_bits: whether networks may compute in eight bits, where that is faster.
     """
 
     batch = 1
 
-    def __init__(self, size: int = 256, threads: int | None = None) -> None:
+    def __init__(
+        self, size: int = 256, threads: int | None = None, eight_bits: bool = True
+    ) -> None:
         self.size = size
         self.finder = PortraitFinder()
         self._lifter = load_lifter()
@@ -73,7 +79,7 @@ class CpuEngine:
         self._left_out = 0
         self.lifting, self._rasterising, self._refining = (threading.Lock() for _ in range(3))
         self._live_lifter: LiveLifter | None = None
-        self._choose(threads)
+        self._choose(threads, eight_bits)
         generator = torch.Generator().manual_seed(0)
         self.noise = torch.randn(1, 4, size, size, generator=generator).to(self._dtype)
         self._splatter, self._coarse_splatter = (
@@ -82,8 +88,7 @@ class CpuEngine:
 
     @property
     def name(self) -> str:
-        kind = str(self._dtype).removeprefix("torch.")
-        return f"cpu, {kind}, {self.threads} + {self.threads} threads"
+        return f"cpu, {self._kind}, {self.threads} + {self.threads} threads"
 
     def check_frame(self, picture: Picture) -> FrameCheck:
         return self.finder.check(picture)
@@ -131,7 +136,8 @@ class CpuEngine:
     def live_lifter(self) -> LiveLifter:
         """The lifter of followers, compiled for the first one, within `lifting`."""
         if self._live_lifter is None:
-            self._live_lifter = LiveLifter(self._lifter, self._dtype)
+            calibration = load_calibration(LIFTER) if self._kind == INT8 else None
+            self._live_lifter = LiveLifter(load_lifter(), self._dtype, calibration)
         return self._live_lifter
 
     def seen_again(
@@ -249,32 +255,49 @@ class CpuEngine:
         yield
         self._times[stage] = (time.perf_counter() - start) * 1e3
 
-    def _choose(self, threads: int | None) -> None:
+    def _choose(self, threads: int | None, eight_bits: bool) -> None:
         """Time one evaluation of the refiner in each way, and keep the fastest.
 
-        bfloat16 is 3 times as fast as float32 where the CPU has AMX, and slower where it has not.
-        More threads than half of the cores would fight with the rasteriser's.
+        bfloat16 is 3 times as fast as float32 where the CPU has AMX, and slower where it has not;
+        eight bits are twice as fast as that where it has VNNI. More threads than half of the cores
+        would fight with the rasteriser's.
         """
         cores = len(os.sched_getaffinity(0))
         counts = [threads] if threads else sorted({1, max(1, cores // 2)})
-        steps = {
-            dtype: compile_refiner(copy.deepcopy(self._refiner).to(dtype), self.size, dtype)
+        networks = {
+            str(dtype).removeprefix("torch."): (copy.deepcopy(self._refiner).to(dtype), dtype)
             for dtype in (torch.float32, torch.bfloat16)
         }
-        ways = [(dtype, count) for dtype in steps for count in counts]
+        best = self._fastest(networks, counts)
+        calibration = load_calibration(REFINER) if eight_bits and available() else None
+        if calibration:
+            dtype = networks[best[0]][1]
+            networks[INT8] = quantised(self._refiner, calibration, dtype), dtype
+            best = self._fastest({kind: networks[kind] for kind in (best[0], INT8)}, counts)
+        self._kind, self.threads, self._refine = best
+        self._refiner, self._dtype = networks[self._kind]
+        self._lifter.to(self._dtype)
+
+    def _fastest(
+        self, networks: dict[str, tuple[Refiner, torch.dtype]], counts: list[int]
+    ) -> tuple[str, int, Callable[..., Tensor]]:
+        """Which network on how many threads, and its compiled step."""
+        steps = {
+            kind: compile_refiner(network, self.size, dtype)
+            for kind, (network, dtype) in networks.items()
+        }
+        ways = [(kind, count) for kind in steps for count in counts]
         best = dict.fromkeys(ways, float("inf"))
         # Rounds over all ways, and the best of each: another program's burst hits all alike.
         for _ in range(5):
-            for dtype, count in ways:
-                step, examples = steps[dtype]
+            for kind, count in ways:
+                step, examples = steps[kind]
                 torch.set_num_threads(count)
                 start = time.perf_counter()
                 step(*examples)
-                best[dtype, count] = min(best[dtype, count], time.perf_counter() - start)
-        self._dtype, self.threads = min(best, key=lambda way: best[way])
-        self._refine = steps[self._dtype][0]
-        self._refiner.to(self._dtype)
-        self._lifter.to(self._dtype)
+                best[kind, count] = min(best[kind, count], time.perf_counter() - start)
+        kind, count = min(best, key=lambda way: best[way])
+        return kind, count, steps[kind][0]
 
 
 class _Step(nn.Module):
@@ -304,7 +327,9 @@ def compile_refiner(
         # torch.compile, which was measured to gain nothing and to take 6 s at the first call.
         warnings.simplefilter("ignore")
         examples = (render, noise, network.encode_portrait(portrait))
-        step = torch.jit.freeze(torch.jit.trace(_Step(network).eval(), examples))  # type: ignore[no-untyped-call]
+        module = _Step(network).eval()
+        module(*examples)  # networks in eight bits pack their weights
+        step = torch.jit.freeze(torch.jit.trace(module, examples))  # type: ignore[no-untyped-call]
         for _ in range(3):  # the first runs optimise
             step(*examples)
     return step, examples

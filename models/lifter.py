@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import ResidualBlock, initialise, upsample
+from models.blocks import Features, ResidualBlock, convolve, initialise, join
 
 HALF_FOV = math.radians(12.0)
 """Half the field of view of the portrait's virtual camera, radians."""
@@ -77,6 +77,11 @@ class LiftedGaussians:
 class Lifter(nn.Module):
     """The U-Net: no attention, no norms; features at 1/2, 1/4, ... 1/32 of the portrait."""
 
+    STEMS = ("stem",)
+    """Layers whose input is a picture."""
+    HEADS = ("front_head", "back_head")
+    """Layers whose output is the network's."""
+
     def __init__(self, config: LifterConfig | None = None) -> None:
         super().__init__()
         self.config = config or LifterConfig()
@@ -117,36 +122,36 @@ class Lifter(nn.Module):
         Returns:
             Raw maps of layer 1 [B, 10, S, S] and layer 2 [B, 10, S/2, S/2].
         """
-        front, back = self.cells(image, mask, given)
+        front, back = self.cells(self.picture(image, mask, given))
         return F.pixel_shuffle(front, 2), F.pixel_shuffle(back, 2)
 
-    def cells(self, image: Tensor, mask: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, before the pixel shuffle: cells of 2 x 2 pixels. [B, 40, S/2, S/2] and
-        [B, 40, S/4, S/4]"""
+    @staticmethod
+    def picture(image: Tensor, mask: Tensor, given: Tensor) -> Tensor:
+        """What the network sees, from the arguments of `forward`. [B, 7, S, S]"""
         batch, _, size, _ = image.shape
-        grid = pixel_grid(size, image)
-        x = torch.cat(
-            [
-                image * 2 - 1,
-                mask,
-                given.view(batch, 1, 1, 1).expand(batch, 1, size, size).to(image.dtype),
-                grid.expand(batch, -1, -1, -1),
-            ],
-            1,
-        ).to(memory_format=torch.channels_last)
-        fine = F.relu_(self.stem(x))
-        hidden = F.relu_(self.entry(fine))
+        told = given.view(batch, 1, 1, 1).expand(batch, 1, size, size).to(image.dtype)
+        grid = pixel_grid(size, image).expand(batch, -1, -1, -1)
+        return torch.cat([image * 2 - 1, mask, told, grid], 1)
+
+    def cells(self, x: Features) -> tuple[Tensor, Tensor]:
+        """As `forward` of a `picture`, before the pixel shuffle: cells of 2 x 2 pixels.
+        [B, 40, S/2, S/2] and [B, 40, S/4, S/4]"""
+        if isinstance(x, Tensor):
+            x = x.to(memory_format=torch.channels_last)
+        fine = convolve(self.stem, x, 0.0)
+        hidden = convolve(self.entry, fine, 0.0)
         skips = []
         for stage, down in zip(self.encoder[:-1], self.down, strict=True):
             hidden = stage(hidden)
             skips.append(hidden)
-            hidden = down(hidden)
+            hidden = convolve(down, hidden)
         hidden = self.encoder[-1](hidden)
         for level in reversed(range(len(skips))):
-            hidden = self.decoder[level](upsample(self.up[level](hidden)) + skips[level])
-        back = self.back_head(hidden)
-        fine = self.front_decoder(upsample(self.front_up(hidden)) + fine)
-        return self.front_head(fine), back
+            hidden = self.decoder[level](join(self.up[level], hidden, skips[level]))
+        back: Tensor = convolve(self.back_head, hidden)
+        fine = self.front_decoder(join(self.front_up, hidden, fine))
+        front: Tensor = convolve(self.front_head, fine)
+        return front, back
 
 
 def pixel_grid(size: int, like: Tensor) -> Tensor:

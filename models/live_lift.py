@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from cuda_kernels.live_discs import Discs, Rules
 from models.gaussians import Gaussians
+from models.int8 import Calibration, quantised
 from models.lifter import CHANNELS, FAINT, HALF_FOV, Lifter
 from models.portrait_blend import EDGE
 from models.reprojection import SMOOTH, STEP
@@ -109,19 +110,25 @@ class _Network(nn.Module):
 
     def __init__(self, lifter: Lifter) -> None:
         super().__init__()
-        self.lifter = copy.deepcopy(lifter)
-        # Of a cell of 2 x 2 pixels the heads write channel by channel; now pixel by pixel.
-        order = torch.arange(4 * CHANNELS).view(CHANNELS, 4).T.reshape(-1)
-        with torch.no_grad():
-            for head in (self.lifter.front_head, self.lifter.back_head):
-                head.weight.copy_(head.weight[order].clone())
-                assert head.bias is not None
-                head.bias.copy_(head.bias[order].clone())
+        self.lifter = lifter
 
     def forward(self, image: Tensor, mask: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-        front, back = self.lifter.cells(image, mask, given)
+        front, back = self.lifter.cells(self.lifter.picture(image, mask, given))
         rows = [x.permute(0, 2, 3, 1).reshape(-1, CHANNELS).float() for x in (front, back)]
         return rows[0], rows[1]
+
+
+def by_pixels(lifter: Lifter) -> Lifter:
+    """A copy whose heads write, of a cell of 2 x 2 pixels, pixel by pixel, not channel by
+    channel."""
+    lifter = copy.deepcopy(lifter)
+    order = torch.arange(4 * CHANNELS).view(CHANNELS, 4).T.reshape(-1)
+    with torch.no_grad():
+        for head in (lifter.front_head, lifter.back_head):
+            head.weight.copy_(head.weight[order].clone())
+            assert head.bias is not None
+            head.bias.copy_(head.bias[order].clone())
+    return lifter
 
 
 class LiveLifter:
@@ -130,23 +137,34 @@ class LiveLifter:
     Args:
         lifter: the network, in `dtype`.
         dtype: to run in.
+        calibration: of the lifter; with one it runs in eight bits.
     """
 
-    def __init__(self, lifter: Lifter, dtype: torch.dtype) -> None:
+    def __init__(
+        self, lifter: Lifter, dtype: torch.dtype, calibration: Calibration | None = None
+    ) -> None:
         size = self.size = lifter.config.size
-        self._dtype = dtype
-        self._given = torch.ones(1, dtype=dtype)
+        # In eight bits pictures become codes, which the planes of a portrait do soonest.
+        self._input = (dtype, torch.channels_last)
+        if calibration is not None:
+            self._input = (torch.float32, torch.contiguous_format)
+        self._given = torch.ones(1, dtype=self._input[0])
         image, mask = self._inputs(torch.rand(1, 4, size, size))
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # sizes become constants, which is what is wanted
+            lifter = by_pixels(lifter)
+            if calibration is not None:
+                lifter = quantised(lifter, calibration, torch.float32)
             network = _Network(lifter).eval()
+            network(image, mask, self._given)  # networks in eight bits pack their weights
             traced = torch.jit.trace(network, (image, mask, self._given))  # type: ignore[no-untyped-call]
             self._network = torch.jit.freeze(traced)
             for _ in range(3):  # the first runs optimise
                 self._network(image, mask, self._given)
 
     def _inputs(self, portrait: Tensor) -> tuple[Tensor, Tensor]:
-        portrait = portrait.to(self._dtype, memory_format=torch.channels_last)
+        dtype, memory_format = self._input
+        portrait = portrait.to(dtype, memory_format=memory_format)
         return portrait[:, :3], portrait[:, 3:]
 
     def maps(self, portrait: Tensor) -> Maps:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import ResidualBlock, activate, initialise, upsample
+from models.blocks import Features, ResidualBlock, convolve, initialise, join
 from models.reprojection import CHANNELS as DETAIL
 
 PICTURE = 6
@@ -93,12 +93,12 @@ class Encoder(nn.Module):
             nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor) -> list[Features]:
         """Features of a picture [B, C, H, W], finest first."""
-        hidden = self.stages[0](activate(self.stem(x), SLOPE))
+        hidden = self.stages[0](convolve(self.stem, x, SLOPE))
         features = [hidden]
         for down, stage in zip(self.down, self.stages[1:], strict=True):
-            hidden = stage(down(hidden))
+            hidden = stage(convolve(down, hidden))
             features.append(hidden)
         return features
 
@@ -151,6 +151,11 @@ class PortraitAttention(nn.Module):
 class Refiner(nn.Module):
     """The denoiser. Works at any size divisible by 16; trained at 256."""
 
+    STEMS = ("encoder.stem", "portrait_encoder.stem")
+    """Layers whose input is a picture."""
+    HEADS = ("head",)
+    """Layers whose output is the network's."""
+
     def __init__(self, config: RefinerConfig | None = None) -> None:
         super().__init__()
         self.config = config or RefinerConfig()
@@ -178,7 +183,7 @@ class Refiner(nn.Module):
         Returns:
             [B, 2, heads, 256, C / heads]
         """
-        features: list[Tensor] = self.portrait_encoder(portrait)
+        features: list[Features] = self.portrait_encoder(portrait)
         tokens: Tensor = self.attention.portrait(features[-1])
         return tokens
 
@@ -201,9 +206,9 @@ class Refiner(nn.Module):
         )
         hidden = self.middle(self.attention(features[-1], portrait))
         for level in reversed(range(len(self.up))):
-            hidden = self.decoder[level](upsample(self.up[level](hidden)) + features[level])
+            hidden = self.decoder[level](join(self.up[level], hidden, features[level]))
         # Plane by plane again: mixing four planes by one map is twice as fast there.
-        output = F.pixel_shuffle(self.head(hidden).contiguous(), 2)
+        output = F.pixel_shuffle(convolve(self.head, hidden).contiguous(), 2)
         skip, out = self.precondition(sigma)
         gate, detail = output[:, 4:], render[:, PICTURE : PICTURE + 3]
         colors = torch.addcmul(skip * render[:, :3], gate, detail)

@@ -1,12 +1,16 @@
 """The trained networks that ship with the package, and how others are loaded in their place.
 
 Files are safetensors in half precision, each with a model card of the same name
-(`lifter.safetensors`, `lifter.json`). A folder with files of these names replaces them:
-`VISAVIS_WEIGHTS=DIR`. A folder `refiner` in it holds the large refiner (`models.sd_turbo`).
+(`lifter.safetensors`, `lifter.json`), and with what it takes to compute in eight bits
+(`lifter_int8.json`, from `visavis-train calibrate`; see `models.int8`). A folder with files of
+these names replaces them: `VISAVIS_WEIGHTS=DIR`. A folder `refiner` in it holds the large refiner
+(`models.sd_turbo`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.errors import SetupError
+from models.int8 import Calibration, Range
 from models.lifter import Lifter
 from models.refiner import OneStepRefiner, Refiner
 from models.sd_turbo_files import is_place, load_sd_turbo
@@ -82,6 +87,40 @@ def save_weights(network: Lifter | Refiner, path: str | Path) -> None:
     """Write a network in half precision, with its sizes in the header."""
     state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
     save_file(state, path, metadata={"config": repr(asdict(network.config))})
+
+
+def calibration_file(path: Path) -> Path:
+    """Where the calibration of weights is kept."""
+    return path.with_name(f"{path.stem}_int8.json")
+
+
+def save_calibration(calibration: Calibration, path: str | Path) -> None:
+    """Write what the weights in the safetensors file `path` were measured to need, beside it."""
+    path = Path(path)
+    told = {
+        "of": _digest(path),
+        "ranges": {name: [one.scale, one.zero] for name, one in calibration.ranges.items()},
+        "pictures": calibration.pictures,
+    }
+    calibration_file(path).write_text(json.dumps(told, indent=1) + "\n")
+
+
+def load_calibration(name: str) -> Calibration | None:
+    """The calibration of the weights that engines take, LIFTER or REFINER; None if there is none,
+    or one of other weights."""
+    path = weights_folder() / name
+    try:
+        told = json.loads(calibration_file(path).read_text())
+        if told["of"] != _digest(path):
+            return None
+        ranges = {name: Range(*numbers) for name, numbers in told["ranges"].items()}
+        return Calibration(ranges, told["pictures"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _fill(network: nn.Module, path: Path) -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "sd-turbo": ("training.train_sd_turbo", "train the large refiner on a lifter's renders"),
     "portraits": ("training.train_portraits", "go on training the lifter with real portraits"),
     "export": ("training.export", "write a checkpoint's weights as the package ships them"),
+    "calibrate": ("training.calibrate", "measure what networks need to compute in eight bits"),
     "multiview": ("training.multiview", "bring photographed people with cameras in, to measure on"),
     "plot": ("training.plots", "curves of training logs"),
     "evaluate": ("training.evaluate", "measure lifter and refiner on held-out people"),

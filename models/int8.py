@@ -1,0 +1,396 @@
+"""Convolutions in eight bits, for CPUs with instructions for it (VNNI): half the time.
+
+Static and per tensor for activations, per output channel for weights. Activations are unsigned
+codes from one convolution to the next, residual sums and activations included, so that nothing
+between two of them is computed in floating point. What the codes stand for (`Range`) is measured
+once per network, by `visavis-train calibrate`, on people that it was trained on.
+
+oneDNN computes, through `torch.ops.onednn`. Without VNNI its sums of products saturate, so there
+such a network is not offered: see `available`.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from models.blocks import activate, convolve, convolve_onto, join, upsample
+from models.refiner import PortraitAttention
+
+HIGHEST = 255
+"""Code."""
+MIDDLE = 128
+"""Code of 0 in pictures, whose channels have a scale each."""
+
+
+def available() -> bool:
+    """Whether this CPU computes in eight bits rightly, and sooner than in sixteen."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class Range:
+    """What codes 0..255 stand for: `(code - zero) * scale`."""
+
+    scale: float
+    zero: int
+
+    @classmethod
+    def between(cls, low: float, high: float) -> Range:
+        """The range that ends at these values, of which 0 is one. Nothing that was seen is clipped:
+        the rarest values are the sharpest edges."""
+        low, high = min(low, 0.0), max(high, 1e-6)
+        scale = (high - low) / HIGHEST
+        return cls(scale, round(-low / scale))
+
+
+@dataclass
+class Codes:
+    """Features in eight bits.
+
+    Attributes:
+        codes: unsigned, channels last. [B, C, H, W]
+        range: what they stand for.
+    """
+
+    codes: Tensor
+    range: Range
+
+    def values(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """What they stand for."""
+        return ((self.codes.float() - self.range.zero) * self.range.scale).to(dtype)
+
+
+PICTURE = Range(1.0, MIDDLE)
+"""Of what goes into a network: the scales are in the first convolution's weights."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a network's numbers are, as `measured` on pictures.
+
+    Attributes:
+        ranges: of the outputs of its layers, but for its HEADS; before the activation.
+        pictures: per channel, how large the inputs of its STEMS become.
+    """
+
+    ranges: dict[str, Range]
+    pictures: dict[str, list[float]]
+
+
+def quantise(values: Tensor, range: Range) -> Codes:
+    """The nearest codes."""
+    scaled = values.float() * (1 / range.scale)
+    return Codes(scaled.add_(range.zero + 0.5).clamp_(0, HIGHEST).to(torch.uint8), range)
+
+
+def activated(x: Codes, slope: float | None) -> Codes:
+    """A leaky ReLU of codes, in place or not; others than ReLU are of slope 3/32."""
+    if slope is None or (slope == 0 and x.range.zero == 0):
+        return x
+    zero, codes = x.range.zero, x.codes
+    if slope == 0:
+        return Codes(codes.clamp_(min=zero), x.range)
+    # 3/32 in bytes, rounded in the middle of what each shift cuts off: twice as fast as to go by
+    # way of floating point. The networks' slope is 0.1.
+    below = codes.clamp(max=zero + 2).neg_().add_(zero + 2)
+    below = below.bitwise_right_shift_(2).mul_(3).add_(4).bitwise_right_shift_(3)
+    return Codes(torch.maximum(codes, below.neg_().add_(zero)), x.range)
+
+
+class Int8Conv(nn.Module):
+    """Takes a Conv2d's place: see `models.blocks.convolve` and its like. Packs its weights at the
+    first call, for pictures of that size.
+
+    Args:
+        conv: with trained weights.
+        range: of its output, before the activation; None for an output in floating point.
+        picture: for a convolution of pictures, how large their channels become.
+        dtype: of an output in floating point.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        range: Range | None,
+        picture: Sequence[float] | None,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self._range, self._dtype = range, dtype
+        assert conv.dilation == (1, 1) and conv.groups == 1 and isinstance(conv.padding, tuple)
+        self._stride, self._padding = list(conv.stride), list(conv.padding)
+        weight = conv.weight.detach().float()
+        self._enlarged: Tensor | None = None
+        if picture is not None:
+            self._enlarged = 127 / torch.tensor(picture).view(-1, 1, 1).clamp(min=1e-6)
+            weight = weight / self._enlarged
+        self._scales = weight.abs().amax((1, 2, 3)).clamp(min=1e-8) / 127
+        self._weight = (weight / self._scales.view(-1, 1, 1, 1)).round().to(torch.int8)
+        self._zeros = torch.zeros(len(weight), dtype=torch.int64)
+        bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias
+        self._bias = bias.detach().float().clone()
+        self._packed: Tensor | None
+        self.register_buffer("_packed", None)
+
+    def convolve(self, x: Tensor | Codes, slope: float | None) -> Tensor | Codes:
+        """See `models.blocks.convolve`. Pictures may be in floating point."""
+        if isinstance(x, Tensor):
+            x = self.picture(x)
+        out = _convolution(*self._operands(x), *self._output(), slope == 0)
+        return out if self._range is None else activated(Codes(out, self._range), slope)
+
+    def convolve_onto(self, x: Codes, base: Codes, slope: float | None) -> Codes:
+        """See `models.blocks.convolve_onto`."""
+        assert self._range is not None
+        onto = base.codes, base.range.scale, base.range.zero
+        out = _convolution_onto(*self._operands(x), *self._output(), slope == 0, *onto)
+        return activated(Codes(out, self._range), slope)
+
+    def join(self, coarse: Codes, fine: Codes) -> Codes:
+        """See `models.blocks.join`; enlarged first, so that the convolution itself adds."""
+        return self.convolve_onto(Codes(upsample(coarse.codes), coarse.range), fine, None)
+
+    def picture(self, x: Tensor) -> Codes:
+        """A network's input in floating point, as codes. [B, C, H, W]"""
+        assert self._enlarged is not None
+        codes = quantise(x.float() * self._enlarged, PICTURE).codes
+        return Codes(codes.contiguous(memory_format=torch.channels_last), PICTURE)
+
+    def _operands(self, x: Codes) -> tuple[Any, ...]:
+        source = x.range
+        if self._packed is None:
+            self._packed = torch.ops.onednn.qconv_prepack(
+                self._weight,
+                self._scales,
+                source.scale,
+                source.zero,
+                self._stride,
+                self._padding,
+                [1, 1],
+                1,
+                x.codes.shape,
+            )
+        packed = self._packed, self._scales, self._zeros, self._bias, self._stride, self._padding
+        return x.codes, source.scale, source.zero, *packed
+
+    def _output(self) -> tuple[float, int, torch.dtype]:
+        if self._range is None:
+            return 1.0, 0, self._dtype
+        return self._range.scale, self._range.zero, torch.uint8
+
+
+def _plain_convolution(
+    codes: Tensor,
+    source_scale: float,
+    source_zero: int,
+    packed: Tensor,
+    scales: Tensor,
+    zeros: Tensor,
+    bias: Tensor,
+    stride: list[int],
+    padding: list[int],
+    scale: float,
+    zero: int,
+    kind: int,
+    relu: bool,
+) -> Tensor:
+    out: Tensor = torch.ops.onednn.qconv2d_pointwise(
+        codes,
+        source_scale,
+        source_zero,
+        packed,
+        scales,
+        zeros,
+        bias,
+        stride,
+        padding,
+        [1, 1],
+        1,
+        scale,
+        zero,
+        kind,
+        "relu" if relu else "none",
+        [],
+        "",
+    )
+    return out
+
+
+def _plain_convolution_onto(
+    codes: Tensor,
+    source_scale: float,
+    source_zero: int,
+    packed: Tensor,
+    scales: Tensor,
+    zeros: Tensor,
+    bias: Tensor,
+    stride: list[int],
+    padding: list[int],
+    scale: float,
+    zero: int,
+    kind: int,
+    relu: bool,
+    base: Tensor,
+    base_scale: float,
+    base_zero: int,
+) -> Tensor:
+    out: Tensor = torch.ops.onednn.qconv2d_pointwise(
+        codes,
+        source_scale,
+        source_zero,
+        packed,
+        scales,
+        zeros,
+        base,
+        bias,
+        stride,
+        padding,
+        [1, 1],
+        1,
+        scale,
+        zero,
+        kind,
+        base_scale,
+        base_zero,
+        "sum",
+        1.0,
+        "relu" if relu else "none",
+        [],
+        "",
+    )
+    return out
+
+
+with warnings.catch_warnings():
+    # TorchScript, because a trace cannot hold the operators' empty lists of other activations'
+    # numbers; and torch would rather see torch.compile: see `models.cpu_engine.compile_refiner`.
+    warnings.simplefilter("ignore")
+    _convolution, _convolution_onto = (
+        torch.jit.script(function) for function in (_plain_convolution, _plain_convolution_onto)
+    )
+
+
+class Int8Attention(nn.Module):
+    """`PortraitAttention`, which stays in floating point, among features in eight bits.
+
+    Args:
+        attention: as it is.
+        range: of its output.
+        dtype: to compute in.
+    """
+
+    def __init__(self, attention: PortraitAttention, range: Range, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._attention, self._range, self._dtype = attention.to(dtype), range, dtype
+
+    def portrait(self, features: Codes) -> Tensor:
+        """See `PortraitAttention.portrait`."""
+        return self._attention.portrait(features.values(self._dtype))
+
+    def forward(self, x: Codes, portrait: Tensor) -> Codes:
+        """See `PortraitAttention.forward`."""
+        return quantise(self._attention(x.values(self._dtype), portrait), self._range)
+
+
+class _Observed(nn.Module):
+    """Takes the place of a Conv2d or of the attention, and remembers between what its outputs were,
+    before the activation."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.low = self.high = 0.0
+        self.picture: Tensor | None = None
+
+    def _note(self, values: Tensor, slope: float | None = None) -> Tensor:
+        if slope != 0:
+            self.low = min(self.low, float(values.min()))
+        self.high = max(self.high, float(values.max()))
+        return values if slope is None else activate(values, slope)
+
+    def convolve(self, x: Tensor, slope: float | None) -> Tensor:
+        if self.picture is not None:
+            self.picture = torch.maximum(self.picture, x.abs().amax((0, 2, 3)).float())
+        return self._note(convolve(self.layer, x), slope)
+
+    def convolve_onto(self, x: Tensor, base: Tensor, slope: float | None) -> Tensor:
+        return self._note(convolve_onto(self.layer, x, base), slope)
+
+    def join(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        return self._note(join(self.layer, coarse, fine))
+
+    def portrait(self, features: Tensor) -> Tensor:
+        assert isinstance(self.layer, PortraitAttention)
+        return self.layer.portrait(features)
+
+    def forward(self, x: Tensor, portrait: Tensor) -> Tensor:
+        return self._note(self.layer(x, portrait))
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def observing(network: Network) -> Network:
+    """A copy that computes the same, and remembers for `measured` what it saw."""
+    result = _replaced(network, lambda name, layer: _Observed(layer))
+    for stem in _names(network, "STEMS"):
+        result.get_submodule(stem).picture = torch.zeros(())
+    return result
+
+
+def measured(network: nn.Module) -> Calibration:
+    """What a network from `observing` has seen."""
+    layers = {n: m for n, m in network.named_modules() if isinstance(m, _Observed)}
+    heads = _names(network, "HEADS")
+    return Calibration(
+        {
+            name: Range.between(layer.low, layer.high)
+            for name, layer in layers.items()
+            if name not in heads
+        },
+        {
+            name: layer.picture.tolist()
+            for name, layer in layers.items()
+            if layer.picture is not None
+        },
+    )
+
+
+def quantised(network: Network, calibration: Calibration, dtype: torch.dtype) -> Network:
+    """A copy that computes in eight bits.
+
+    Args:
+        network: a Lifter or a Refiner.
+        calibration: from `measured`.
+        dtype: of the pictures that come out, and of what is not in eight bits.
+    """
+
+    def replace(name: str, layer: nn.Module) -> nn.Module:
+        if isinstance(layer, PortraitAttention):
+            return Int8Attention(layer, calibration.ranges[name], dtype)
+        assert isinstance(layer, nn.Conv2d)
+        picture = calibration.pictures.get(name)
+        return Int8Conv(layer, calibration.ranges.get(name), picture, dtype)
+
+    return _replaced(network, replace)
+
+
+def _names(network: nn.Module, kind: str) -> tuple[str, ...]:
+    names: tuple[str, ...] = getattr(network, kind)
+    return names
+
+
+def _replaced(network: Network, replace: Callable[[str, nn.Module], nn.Module]) -> Network:
+    result = copy.deepcopy(network)
+    kinds = (nn.Conv2d, PortraitAttention)
+    for name, layer in [x for x in result.named_modules() if isinstance(x[1], kinds)]:
+        parent, _, own = name.rpartition(".")
+        setattr(result.get_submodule(parent), own, replace(name, layer))
+    return result

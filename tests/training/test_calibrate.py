@@ -1,0 +1,47 @@
+"""`visavis-train calibrate` measures networks on people, and writes it beside their weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.lifter import Lifter
+from models.refiner import Refiner
+from models.weights import LIFTER, REFINER, load_calibration, save_weights
+from training.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    torch.manual_seed(0)
+    save_weights(Lifter(), tmp_path / LIFTER)
+    save_weights(Refiner(), tmp_path / REFINER)
+    monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
+    return tmp_path
+
+
+def test_both_networks_are_calibrated_on_people(folder: Path, balls: Path) -> None:
+    assert load_calibration(LIFTER) is None
+    assert main(["calibrate", "--people", str(balls), "--count", "2"]) == 0
+    for name, network in ((LIFTER, Lifter()), (REFINER, Refiner())):
+        found = load_calibration(name)
+        assert found is not None
+        told = json.loads((folder / name.replace(".safetensors", "_int8.json")).read_text())
+        assert found.pictures == told["pictures"]
+        assert set(found.pictures) == set(network.STEMS)
+        convolutions = {n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d)}
+        attention = {"attention"} if name == REFINER else set()
+        assert set(found.ranges) == (convolutions | attention) - set(network.HEADS)
+        assert all(0 < one.scale < 10 and 0 <= one.zero <= 255 for one in found.ranges.values())
+
+    save_weights(Lifter(), folder / LIFTER)
+    assert load_calibration(LIFTER) is None, "of the weights before"
+
+
+def test_people_who_are_not_there_are_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", "--people", str(tmp_path / "nobody")]) == 2
+    assert "no rendered people" in capsys.readouterr().err
+    assert load_calibration(LIFTER) is None
