@@ -45,6 +45,10 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
         [_INT] + [_POINTER] * 3 + [ctypes.c_float] * 7 + [_POINTER] * 5,
         _INT,
     ),
+    "visavis_refiner_codes": (
+        [_INT] * 2 + [_POINTER] * 2 + [ctypes.c_float] + [_POINTER] * 2 + [_INT],
+        None,
+    ),
     "visavis_blend_portrait": (
         [_INT] * 3
         + [_POINTER]

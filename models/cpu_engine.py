@@ -7,21 +7,21 @@ import os
 import threading
 import time
 import uuid
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cuda_kernels.i420 import rgb_to_i420
 from cuda_kernels.splatter import Splatter
 from models.backdrop import backdrop
 from models.caller_portraits import LivePortrait
 from models.camera import Camera, viewpoint_camera
+from models.compiled_refiner import Step, compile_refiner
 from models.cpu_follower import CpuFollower
 from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
@@ -32,7 +32,7 @@ from models.live_lift import LiveLifter, eroded, smoothness
 from models.portrait import Portrait, PortraitFinder
 from models.portrait_blend import ShownPortrait, countable, fine_size
 from models.portrait_reading import PortraitReading, Reading
-from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
+from models.refiner import RENDER, Refiner
 from models.reprojection import PortraitSurface
 from models.viewpoint import Viewpoint
 from models.weights import LIFTER, REFINER, load_calibration, load_lifter, load_refiner
@@ -81,7 +81,7 @@ class CpuEngine:
         self._live_lifter: LiveLifter | None = None
         self._choose(threads, eight_bits)
         generator = torch.Generator().manual_seed(0)
-        self.noise = torch.randn(1, 4, size, size, generator=generator).to(self._dtype)
+        self.noise = torch.randn(1, 4, size, size, generator=generator)
         self._splatter, self._coarse_splatter = (
             Splatter(MOST, edge, edge, threads=self.threads) for edge in (size, size // 2)
         )
@@ -141,13 +141,14 @@ class CpuEngine:
         return self._live_lifter
 
     def seen_again(
-        self, portrait: Portrait | LivePortrait, depth: Tensor
+        self, portrait: Portrait | LivePortrait, depth: Tensor, tokens: Tensor | None = None
     ) -> tuple[ShownPortrait, PortraitReading]:
         """What views near a portrait show of it, and what the refiner reads of it.
 
         Args:
             portrait: whose.
             depth: of its pixels, metres. [1, 1, 256, 256]
+            tokens: from `Refiner.encode_portrait`; None: of this portrait.
         """
         smooth = smoothness(depth)
         camera_from_head = torch.linalg.inv(portrait.head_from_camera)
@@ -155,10 +156,12 @@ class CpuEngine:
         def read() -> Reading:
             source = torch.cat([portrait.image * portrait.mask, portrait.mask])[None]
             surface = PortraitSurface(source * smooth, depth, camera_from_head)
-            tokens = self._refiner.encode_portrait(
+            if tokens is not None:
+                return tokens, surface
+            encoded = self._refiner.encode_portrait(
                 source.to(self._dtype, memory_format=torch.channels_last)
             )
-            return tokens, surface
+            return encoded, surface
 
         inner = eroded(portrait.mask)
         picture = countable(portrait.fine[None], inner[None, None], smooth[None, None])
@@ -280,7 +283,7 @@ class CpuEngine:
 
     def _fastest(
         self, networks: dict[str, tuple[Refiner, torch.dtype]], counts: list[int]
-    ) -> tuple[str, int, Callable[..., Tensor]]:
+    ) -> tuple[str, int, Step]:
         """Which network on how many threads, and its compiled step."""
         steps = {
             kind: compile_refiner(network, self.size, dtype)
@@ -298,38 +301,3 @@ class CpuEngine:
                 best[kind, count] = min(best[kind, count], time.perf_counter() - start)
         kind, count = min(best, key=lambda way: best[way])
         return kind, count, steps[kind][0]
-
-
-class _Step(nn.Module):
-    """The refiner's whole step, with the noise level as a constant."""
-
-    def __init__(self, network: Refiner) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, render: Tensor, noise: Tensor, portrait: Tensor) -> Tensor:
-        return refine(self.network, render, noise, NOISE_LEVEL, portrait)
-
-
-def compile_refiner(
-    network: Refiner, size: int, dtype: torch.dtype
-) -> tuple[Callable[..., Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """Trace and freeze the refiner's step for one size: a fifth faster than running it eagerly.
-
-    Returns:
-        The step, of (render [1, 10, S, S], noise [1, 4, S, S], portrait), and examples of these.
-    """
-    render = torch.rand(1, RENDER, size, size, dtype=dtype)
-    noise = torch.randn(1, 4, size, size).to(dtype)
-    portrait = torch.rand(1, 4, 256, 256).to(dtype, memory_format=torch.channels_last)
-    with torch.no_grad(), warnings.catch_warnings():
-        # Sizes become constants, which is what is wanted here; and torch would rather see
-        # torch.compile, which was measured to gain nothing and to take 6 s at the first call.
-        warnings.simplefilter("ignore")
-        examples = (render, noise, network.encode_portrait(portrait))
-        module = _Step(network).eval()
-        module(*examples)  # networks in eight bits pack their weights
-        step = torch.jit.freeze(torch.jit.trace(module, examples))  # type: ignore[no-untyped-call]
-        for _ in range(3):  # the first runs optimise
-            step(*examples)
-    return step, examples

@@ -41,9 +41,10 @@ class CpuFollower:
         self._portraits = CallerPortraits(engine.finder, portrait, smooth)
         self._maps = MapFilter() if smooth else None
         self._kept: KeptSides | None = None
+        # Who it is does not change from frame to frame, and to encode that takes as long as a lift.
+        with torch.no_grad():
+            self._tokens, surface = reading()
         if keep:
-            with torch.no_grad():
-                _, surface = reading()
             view = PortraitView(surface.camera_from_head, surface.depth, portrait.mask)
             self._kept = KeptSides.of(gaussians, view).compact()
             self._motion = HeadMotion(
@@ -90,7 +91,7 @@ class CpuFollower:
         return CpuAvatar(
             uuid.uuid4().hex,
             gaussians,
-            *engine.seen_again(portrait, depth),
+            *engine.seen_again(portrait, depth, self._tokens),
             engine.noise,
             portrait.distance,
             None,

@@ -113,6 +113,9 @@ class Int8Conv(nn.Module):
         range: of its output, before the activation; None for an output in floating point.
         picture: for a convolution of pictures, how large their channels become.
         dtype: of an output in floating point.
+
+    Attributes:
+        enlarged: for a convolution of pictures, codes per unit of their channels. [C, 1, 1]
     """
 
     def __init__(
@@ -127,10 +130,9 @@ class Int8Conv(nn.Module):
         assert conv.dilation == (1, 1) and conv.groups == 1 and isinstance(conv.padding, tuple)
         self._stride, self._padding = list(conv.stride), list(conv.padding)
         weight = conv.weight.detach().float()
-        self._enlarged: Tensor | None = None
-        if picture is not None:
-            self._enlarged = 127 / torch.tensor(picture).view(-1, 1, 1).clamp(min=1e-6)
-            weight = weight / self._enlarged
+        largest = torch.tensor([127.0] if picture is None else picture)
+        self.enlarged = 127 / largest.view(-1, 1, 1).clamp(min=1e-6)
+        weight = weight / self.enlarged
         self._scales = weight.abs().amax((1, 2, 3)).clamp(min=1e-8) / 127
         self._weight = (weight / self._scales.view(-1, 1, 1, 1)).round().to(torch.int8)
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
@@ -159,8 +161,7 @@ class Int8Conv(nn.Module):
 
     def picture(self, x: Tensor) -> Codes:
         """A network's input in floating point, as codes. [B, C, H, W]"""
-        assert self._enlarged is not None
-        codes = quantise(x.float() * self._enlarged, PICTURE).codes
+        codes = quantise(x.float() * self.enlarged, PICTURE).codes
         return Codes(codes.contiguous(memory_format=torch.channels_last), PICTURE)
 
     def _operands(self, x: Codes) -> tuple[Any, ...]:
@@ -270,7 +271,7 @@ def _plain_convolution_onto(
 
 with warnings.catch_warnings():
     # TorchScript, because a trace cannot hold the operators' empty lists of other activations'
-    # numbers; and torch would rather see torch.compile: see `models.cpu_engine.compile_refiner`.
+    # numbers; and torch would rather see torch.compile: see `models.compiled_refiner`.
     warnings.simplefilter("ignore")
     _convolution, _convolution_onto = (
         torch.jit.script(function) for function in (_plain_convolution, _plain_convolution_onto)

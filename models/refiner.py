@@ -199,11 +199,17 @@ class Refiner(nn.Module):
         Returns:
             Colours (premultiplied) and alpha. [B, 4, H, W]
         """
-        features = self.encoder(
-            torch.cat([noised, render[:, 3:PICTURE], 3 * sigma, render[:, PICTURE:]], 1).to(
-                memory_format=torch.channels_last
-            )
-        )
+        seen = self.picture(noised, render, sigma).to(memory_format=torch.channels_last)
+        return self.denoised(seen, render, sigma, portrait)
+
+    @staticmethod
+    def picture(noised: Tensor, render: Tensor, sigma: Tensor) -> Tensor:
+        """What the network sees, from the arguments of `forward`. [B, 12, H, W]"""
+        return torch.cat([noised, render[:, 3:PICTURE], 3 * sigma, render[:, PICTURE:]], 1)
+
+    def denoised(self, seen: Features, render: Tensor, sigma: Tensor, portrait: Tensor) -> Tensor:
+        """As `forward`, from `picture`."""
+        features = self.encoder(seen)
         hidden = self.middle(self.attention(features[-1], portrait))
         for level in reversed(range(len(self.up))):
             hidden = self.decoder[level](join(self.up[level], hidden, features[level]))

@@ -105,10 +105,14 @@ def save_calibration(calibration: Calibration, path: str | Path) -> None:
     calibration_file(path).write_text(json.dumps(told, indent=1) + "\n")
 
 
-def load_calibration(name: str) -> Calibration | None:
-    """The calibration of the weights that engines take, LIFTER or REFINER; None if there is none,
-    or one of other weights."""
-    path = weights_folder() / name
+def load_calibration(path: str | Path) -> Calibration | None:
+    """The calibration of weights; None if there is none, or one of other weights.
+
+    Args:
+        path: of the weights' safetensors file; LIFTER and REFINER are in the folder that engines
+            take them from.
+    """
+    path = weights_folder() / path
     try:
         told = json.loads(calibration_file(path).read_text())
         if told["of"] != _digest(path):

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 from models.errors import VisavisError
-from models.refiner import NOISE_LEVEL
+from models.int8 import Network, available, quantised
+from models.refiner import NOISE_LEVEL, Refiner
 from models.sd_turbo import SdTurbo
-from models.weights import load_lifter, open_refiner
+from models.weights import LIFTER, REFINER, load_calibration, load_lifter, open_refiner
 from training.dataset import CorpusError, People
 from training.identity import FaceEmbedder, identity
 from training.measures import Scores, score, summary, view_names
@@ -136,6 +137,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[0.0, 0.05, 0.2, 0.5],
         help="of noise; the engine uses 0.05",
     )
+    parser.add_argument(
+        "--int8", action="store_true", help="in eight bits, as engines compute on CPUs with VNNI"
+    )
     parser.add_argument("--size", type=int, choices=[256, 512], default=256, help="of the views")
     parser.add_argument("--limit", type=int, default=0, help="people at most; 0: all")
     parser.add_argument("--json", type=Path, help="write the rows, and every score, here")
@@ -152,6 +156,10 @@ def run(options: argparse.Namespace) -> None:
     people = People(options.people)
     lifter, refiner = load_lifter(options.lifter), open_refiner(options.refiner)
     variant = Variant.of(options.lifter, options.refiner)
+    if options.int8:
+        lifter = _in_eight_bits(lifter, options.lifter or LIFTER)
+        if isinstance(refiner, Refiner):
+            refiner = _in_eight_bits(refiner, options.refiner or REFINER)
     if isinstance(refiner, SdTurbo):
         variant = Variant(variant.layers)  # the cards of small refiners say nothing of it
         if torch.cuda.is_available():
@@ -204,6 +212,16 @@ def run(options: argparse.Namespace) -> None:
             for label, measured in scores.items()
         }
         options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _in_eight_bits(network: Network, path: Path | str) -> Network:
+    if not available():
+        raise VisavisError("This CPU has no VNNI, which --int8 needs. Leave it out.")
+    calibration = load_calibration(path)
+    if calibration is None:
+        name = Path(path).name
+        raise VisavisError(f"{name} has no calibration. Make one with: visavis-train calibrate")
+    return quantised(network, calibration, torch.float32)
 
 
 def _plain(values: np.ndarray) -> list[list[float | None]]:

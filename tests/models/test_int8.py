@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models import weights
+from models.compiled_refiner import compile_refiner
 from models.cpu_engine import CpuEngine
 from models.int8 import (
     Codes,
@@ -26,7 +27,7 @@ from models.lifter import Lifter
 from models.live_lift import LiveLifter
 from models.picture import load_picture
 from models.portrait import Portrait, PortraitFinder
-from models.refiner import RENDER, Refiner, refine
+from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
 from models.weights import LIFTER, REFINER, load_calibration, load_lifter, load_refiner
 
 DEMO = weights.FOLDER / "demo_portrait.png"
@@ -162,6 +163,18 @@ def test_the_refiner_that_ships_in_eight_bits(portrait: Portrait) -> None:
     assert (seen[0] - seen[1])[:, :3].abs().mean() < 1.5 / 255
     change = off_by(seen[1], seen[0]) / off_by(render[:, [0, 1, 2, 5]], seen[0])
     assert change < 0.25, "what it changes is changed in eight bits as well"
+
+
+@vnni
+@torch.no_grad()
+def test_the_compiled_step_is_the_step() -> None:
+    calibration = load_calibration(REFINER)
+    assert calibration is not None
+    eight = quantised(load_refiner(), calibration, torch.float32)
+    step, (render, noise, tokens) = compile_refiner(eight, 64, torch.float32)
+    wanted = refine(eight, render, noise, NOISE_LEVEL, tokens)
+    apart = (step(render, noise, tokens) - wanted).abs()
+    assert apart.mean() < 1e-3, "codes of a few pixels are rounded the other way"
 
 
 @vnni

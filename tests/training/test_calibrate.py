@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.int8 import available
 from models.lifter import Lifter
 from models.refiner import Refiner
 from models.weights import LIFTER, REFINER, load_calibration, save_weights
@@ -45,3 +46,21 @@ def test_people_who_are_not_there_are_said(
     assert main(["calibrate", "--people", str(tmp_path / "nobody")]) == 2
     assert "no rendered people" in capsys.readouterr().err
     assert load_calibration(LIFTER) is None
+
+
+@pytest.mark.skipif(not available(), reason="this CPU has no VNNI, without which --int8 is refused")
+def test_networks_are_measured_in_eight_bits(
+    folder: Path, balls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure = ["evaluate", "--people", str(balls), "--limit", "1", "--levels", "0.05", "--int8"]
+    assert main(measure) == 2
+    assert "visavis-train calibrate" in capsys.readouterr().err
+    assert main(["calibrate", "--people", str(balls), "--count", "1"]) == 0
+    out = folder / "eight.json"
+    assert main([*measure, "--json", str(out)]) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert main([*measure[:-1], "--json", str(out)]) == 0
+    plain = json.loads(out.read_text())["rows"]
+    for label in ("raw", "refined, sigma 0.05"):
+        assert rows[label] != plain[label]
+        assert rows[label]["mean"] == pytest.approx(plain[label]["mean"], abs=0.3)
