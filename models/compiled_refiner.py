@@ -42,14 +42,14 @@ class _Int8Step(nn.Module):
 
 
 def compile_refiner(
-    network: Refiner, size: int, dtype: torch.dtype, threads: int = 1
+    network: Refiner, dtype: torch.dtype, size: int, threads: int = 1
 ) -> tuple[Step, tuple[Tensor, Tensor, Tensor]]:
     """Compile the step.
 
     Args:
         network: in `dtype`, or from `models.int8.quantised`.
-        size: of the frames, pixels.
         dtype: of renders, and of what comes out.
+        size: of the frames, pixels.
         threads: of kernels around the network.
 
     Returns:

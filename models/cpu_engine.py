@@ -136,8 +136,10 @@ class CpuEngine:
     def live_lifter(self) -> LiveLifter:
         """The lifter of followers, compiled for the first one, within `lifting`."""
         if self._live_lifter is None:
+            torch.set_num_threads(self.threads)
             calibration = load_calibration(LIFTER) if self._kind == INT8 else None
-            self._live_lifter = LiveLifter(load_lifter(), self._dtype, calibration)
+            lifter = load_lifter() if calibration else self._lifter
+            self._live_lifter = LiveLifter(lifter, self._dtype, calibration)
         return self._live_lifter
 
     def seen_again(
@@ -262,42 +264,41 @@ class CpuEngine:
         """Time one evaluation of the refiner in each way, and keep the fastest.
 
         bfloat16 is 3 times as fast as float32 where the CPU has AMX, and slower where it has not;
-        eight bits are twice as fast as that where it has VNNI. More threads than half of the cores
+        eight bits need two thirds of the time of that where it has VNNI but no AMX. More threads than half of the cores
         would fight with the rasteriser's.
         """
         cores = len(os.sched_getaffinity(0))
         counts = [threads] if threads else sorted({1, max(1, cores // 2)})
-        networks = {
-            str(dtype).removeprefix("torch."): (copy.deepcopy(self._refiner).to(dtype), dtype)
-            for dtype in (torch.float32, torch.bfloat16)
-        }
-        best = self._fastest(networks, counts)
         calibration = load_calibration(REFINER) if eight_bits and available() else None
-        if calibration:
-            dtype = networks[best[0]][1]
-            networks[INT8] = quantised(self._refiner, calibration, dtype), dtype
-            best = self._fastest({kind: networks[kind] for kind in (best[0], INT8)}, counts)
-        self._kind, self.threads, self._refine = best
-        self._refiner, self._dtype = networks[self._kind]
-        self._lifter.to(self._dtype)
 
-    def _fastest(
-        self, networks: dict[str, tuple[Refiner, torch.dtype]], counts: list[int]
-    ) -> tuple[str, int, Step]:
-        """Which network on how many threads, and its compiled step."""
-        steps = {
-            kind: compile_refiner(network, self.size, dtype)
-            for kind, (network, dtype) in networks.items()
-        }
-        ways = [(kind, count) for kind in steps for count in counts]
+        def network(kind: str) -> tuple[Refiner, torch.dtype]:
+            if kind != INT8:
+                dtype = getattr(torch, kind)
+                return copy.deepcopy(self._refiner).to(dtype), dtype
+            assert calibration is not None
+            brief = torch.cpu._is_avx512_bf16_supported()
+            dtype = torch.bfloat16 if brief else torch.float32
+            return quantised(self._refiner, calibration, dtype), dtype
+
+        kinds = ["bfloat16", INT8] if calibration else ["float32", "bfloat16"]
+        ways: dict[tuple[str, int], tuple[Refiner, torch.dtype]] = {}
+        steps: dict[tuple[str, int], tuple[Step, tuple[Tensor, Tensor, Tensor]]] = {}
+        for kind in kinds:
+            for count in counts:
+                # Weights in eight bits are packed for so many threads, and slow on others.
+                torch.set_num_threads(count)
+                ways[kind, count] = made = network(kind)
+                steps[kind, count] = compile_refiner(*made, self.size, count)
         best = dict.fromkeys(ways, float("inf"))
         # Rounds over all ways, and the best of each: another program's burst hits all alike.
         for _ in range(5):
-            for kind, count in ways:
-                step, examples = steps[kind]
-                torch.set_num_threads(count)
+            for way, (step, examples) in steps.items():
+                torch.set_num_threads(way[1])
                 start = time.perf_counter()
                 step(*examples)
-                best[kind, count] = min(best[kind, count], time.perf_counter() - start)
-        kind, count = min(best, key=lambda way: best[way])
-        return kind, count, steps[kind][0]
+                best[way] = min(best[way], time.perf_counter() - start)
+        chosen = min(best, key=lambda way: best[way])
+        self._kind, self.threads = chosen
+        self._refiner, self._dtype = ways[chosen]
+        self._refine = steps[chosen][0]
+        self._lifter.to(self._dtype)

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor
 from models import weights
 from models.compiled_refiner import compile_refiner
 from models.cpu_engine import CpuEngine
+from models.engine import RenderRequest
 from models.int8 import (
     Codes,
     Range,
@@ -28,6 +28,7 @@ from models.live_lift import LiveLifter
 from models.picture import load_picture
 from models.portrait import Portrait, PortraitFinder
 from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
+from models.viewpoint import Viewpoint
 from models.weights import LIFTER, REFINER, load_calibration, load_lifter, load_refiner
 
 DEMO = weights.FOLDER / "demo_portrait.png"
@@ -171,20 +172,20 @@ def test_the_compiled_step_is_the_step() -> None:
     calibration = load_calibration(REFINER)
     assert calibration is not None
     eight = quantised(load_refiner(), calibration, torch.float32)
-    step, (render, noise, tokens) = compile_refiner(eight, 64, torch.float32)
+    step, (render, noise, tokens) = compile_refiner(eight, torch.float32, 64)
     wanted = refine(eight, render, noise, NOISE_LEVEL, tokens)
     apart = (step(render, noise, tokens) - wanted).abs()
     assert apart.mean() < 1e-3, "codes of a few pixels are rounded the other way"
 
 
-@vnni
-def test_engines_take_eight_bits_where_they_are_faster_and_may_be_told_not_to() -> None:
-    assert "int8" not in CpuEngine(64, 1, eight_bits=False).name
+@pytest.mark.parametrize("eight_bits", [False, pytest.param(True, marks=vnni)])
+def test_engines_follow_with_and_without_eight_bits(eight_bits: bool) -> None:
     picture = load_picture(DEMO)
-    engine = CpuEngine(128, 1)
-    if "int8" not in engine.name:
-        pytest.skip("eight bits are not faster on this CPU")
+    engine = CpuEngine(64, 1, eight_bits=eight_bits)
+    if not eight_bits:
+        assert "int8" not in engine.name
     follower = engine.follow(engine.build_avatar(picture))
     followed = follower.update(picture, 0.0)
     assert followed.avatar is not None, followed.reason
-    assert isinstance(picture, np.ndarray)
+    (frame,) = engine.render([RenderRequest(followed.avatar, Viewpoint(yaw=10))])
+    assert frame.std() > 20
