@@ -264,8 +264,8 @@ class CpuEngine:
         """Time one evaluation of the refiner in each way, and keep the fastest.
 
         bfloat16 is 3 times as fast as float32 where the CPU has AMX, and slower where it has not;
-        eight bits need two thirds of the time of that where it has VNNI but no AMX. More threads than half of the cores
-        would fight with the rasteriser's.
+        eight bits need two thirds of the time of that where it has VNNI but no AMX. More threads
+        than half of the cores would fight with the rasteriser's.
         """
         cores = len(os.sched_getaffinity(0))
         counts = [threads] if threads else sorted({1, max(1, cores // 2)})
