@@ -57,7 +57,8 @@ class EffortPolicy:
         self._misses = 0
         self._settled = float("-inf")
         self._climbed = float("-inf")
-        self._trial_pause = FIRST_TRIAL
+        # Of each level: that refining hardly ever fits is no reason to stay at half the rate.
+        self._pauses = dict.fromkeys(Effort, FIRST_TRIAL)
         self._next_trial = 0.0
         self._trying = False
 
@@ -74,7 +75,7 @@ class EffortPolicy:
             wanted: the most that its receiver asks for.
         """
         if self._level > wanted and now >= self._next_trial:
-            self._next_trial = now + self._trial_pause  # one trial at a time
+            self._next_trial = now + self._pauses[self._level]  # one trial at a time
             self._trying = True
             return Effort(self._level - 1)
         return max(self._level, wanted)
@@ -99,9 +100,10 @@ class EffortPolicy:
         elif effort == self._level:
             self._misses = 0
         if self._misses >= MISSES and self._level < max(Effort):
-            if now - self._climbed <= 2 * self._trial_pause:
-                self._trial_pause = min(self._trial_pause * 2, LAST_TRIAL)
-            self._enter(Effort(self._level + 1), now)
+            below = Effort(self._level + 1)
+            if now - self._climbed <= 2 * self._pauses[below]:
+                self._lengthen(below)
+            self._enter(below, now)
 
     def _allowed(self, effort: Effort) -> float:
         return self._refined if effort is Effort.REFINED else self._budget
@@ -111,13 +113,13 @@ class EffortPolicy:
         if seconds <= COMFORT * self._allowed(Effort(self._level - 1)):
             # A trial that goes well soon after giving up says the load comes and goes: only a
             # longer quiet time earns short pauses again.
-            if now - self._settled > 2 * self._trial_pause:
-                self._trial_pause = FIRST_TRIAL
+            if now - self._settled > 2 * self._pauses[self._level]:
+                self._pauses[self._level] = FIRST_TRIAL
             self._climbed = now
             self._enter(Effort(self._level - 1), now)
         else:
-            self._trial_pause = min(self._trial_pause * 2, LAST_TRIAL)
-            self._next_trial = now + self._trial_pause
+            self._lengthen(self._level)
+            self._next_trial = now + self._pauses[self._level]
             self._settled = now
 
     def _enter(self, level: Effort, now: float) -> None:
@@ -125,4 +127,7 @@ class EffortPolicy:
         self._settled = now
         self._misses = 0
         self._trying = False
-        self._next_trial = now + self._trial_pause
+        self._next_trial = now + self._pauses[level]
+
+    def _lengthen(self, level: Effort) -> None:
+        self._pauses[level] = min(2 * self._pauses[level], LAST_TRIAL)

@@ -105,6 +105,22 @@ def test_a_full_rate_that_is_too_much_after_all_is_tried_less_and_less() -> None
     assert pauses[-1] > 4 * pauses[0] and len(climbed) < 20
 
 
+def test_refining_that_never_fits_does_not_keep_the_rate_down() -> None:
+    policy = EffortPolicy(BUDGET, refined=0.015)
+    now = late(policy, 10.0)
+    for _ in range(8):  # a minute of failing trials
+        now += LAST_TRIAL
+        assert policy.decide(now) is Effort.REFINED
+        policy.measured(now, 0.03, Effort.REFINED)
+    now = late(policy, now)
+    assert policy.level is Effort.SLOW, "a hiccup"
+    now += 1.1 * FIRST_TRIAL
+    assert policy.decide(now) is Effort.RAW
+    policy.measured(now, IN_TIME, Effort.RAW)
+    assert policy.level is Effort.RAW
+    assert policy.decide(now + 1.1 * FIRST_TRIAL) is Effort.RAW, "refining is still tried rarely"
+
+
 def test_who_wants_raw_frames_is_never_tried_with_refined_ones() -> None:
     policy = EffortPolicy(BUDGET)
     assert policy.decide(0.0, Effort.RAW) is Effort.RAW
