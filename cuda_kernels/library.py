@@ -45,6 +45,8 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
         [_INT] + [_POINTER] * 3 + [ctypes.c_float] * 7 + [_POINTER] * 5,
         _INT,
     ),
+    "visavis_mix_maps": ([_INT] + [_POINTER] * 3 + [ctypes.c_float] * 5 + [_POINTER] * 2, None),
+    "visavis_surfaces": ([_INT] + [_POINTER] * 2 + [ctypes.c_float] + [_POINTER] * 2, None),
     "visavis_refiner_codes": (
         [_INT] * 2 + [_POINTER] * 2 + [ctypes.c_float] + [_POINTER] * 2 + [_INT],
         None,

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuda_kernels.live_discs import Discs, Rules
+from cuda_kernels.live_maps import Change, mix_maps, surfaces
 from models.gaussians import Gaussians
 from models.int8 import Calibration, quantised
 from models.lifter import CHANNELS, FAINT, HALF_FOV, Lifter
@@ -32,7 +33,7 @@ LEAST_LOGIT = 0.5 * math.log(FAINT / 0.995 / (1 - FAINT / 0.995))
 
 @dataclass
 class Maps:
-    """Raw maps of the lifter; rows are pixels in the order of `by_cells`.
+    """Raw maps of the lifter; rows are pixels in cells of 2 x 2, cell after cell.
 
     Attributes:
         front: layer 1. [S * S, 10]
@@ -52,9 +53,12 @@ STILL_OPACITY, MOVED_OPACITY = 0.3, 1.2
 """The same of the raw opacity: an outline that moves."""
 
 
+CHANGE = Change(MAP_FLOOR, (STILL_DEPTH / 0.08, MOVED_DEPTH / 0.08), (STILL_OPACITY, MOVED_OPACITY))
+
+
 class MapFilter:
-    """Averages raw maps over time where neither the picture nor the surface has changed. Torch
-    only, and nothing waits for the device."""
+    """Averages raw maps over time where neither the picture nor the surface has changed. What it
+    returns holds until the next call."""
 
     def __init__(self) -> None:
         self._state: Maps | None = None
@@ -73,22 +77,9 @@ class MapFilter:
         if self._state is None:
             self._state = maps
             return maps
-        old, self._state = self._state, mixed(self._state, maps, change)
-        del old
-        return self._state
-
-
-def mixed(old: Maps, new: Maps, change: Tensor) -> Maps:
-    """New maps where something changed, mostly old ones where nothing did; see `MapFilter`."""
-    weight = map_weight(
-        old.front[:, 0], new.front[:, 0], old.front[:, 5], new.front[:, 5], by_cells(change)
-    )
-    # A pixel of layer 2 is a cell of layer 1.
-    back = by_cells(weight.view(-1, 4).amax(1).view(*(n // 2 for n in change.shape)))
-    return Maps(
-        torch.lerp(old.front, new.front, weight[:, None]),
-        torch.lerp(old.back, new.back, back[:, None]),
-    )
+        state = self._state
+        mix_maps(state.front, state.back, maps.front, maps.back, change.contiguous(), CHANGE)
+        return state
 
 
 def map_weight(
@@ -190,9 +181,7 @@ class LiveLifter:
         Returns:
             The discs in head space, and the depth of layer 1, metres. [1, 1, S, S]
         """
-        depth = by_rows(distance + 0.08 * maps.front[:, 0], self.size)
-        behind = by_rows(0.01 + 0.05 * F.softplus(maps.back[:, 0]), self.size // 2)
-        behind += F.avg_pool2d(depth[None], 2)[0]
+        depth, behind = surfaces(maps.front, maps.back, self.size, distance)
         image = image.contiguous()  # colour by colour
         small = F.avg_pool2d(image, 2)
         pose = torch.cat([head_from_camera[:2, 0], head_from_camera[:3, 3]])
@@ -207,18 +196,6 @@ class LiveLifter:
             discs.means[:n], discs.axes[:n], discs.opacities[:n], discs.colors[:n]
         )
         return gaussians, depth[None, None]
-
-
-def by_cells(grid: Tensor) -> Tensor:
-    """Pixels of a grid, cell of 2 x 2 after cell. [H, W, ...] -> [H * W, ...]"""
-    height, width, *rest = grid.shape
-    cells = grid.reshape(height // 2, 2, width // 2, 2, *rest).transpose(1, 2)
-    return cells.reshape(height * width, *rest)
-
-
-def by_rows(pixels: Tensor, size: int) -> Tensor:
-    """The inverse of `by_cells`. [size * size] -> [size, size]"""
-    return pixels.view(size // 2, size // 2, 2, 2).transpose(1, 2).reshape(size, size)
 
 
 def eroded(mask: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from models.gaussians import Gaussians
 from models.head_motion import HeadMotion
 from models.kept_sides import KeptSides, PortraitView, in_head_space, share_of
 from models.lifter import FAINT, Layers, Lifter, LifterConfig, to_gaussians
-from models.live_lift import LiveLifter, MapFilter, Maps, by_cells, by_rows, eroded, smoothness
+from models.live_lift import LiveLifter, MapFilter, Maps, eroded, map_weight, smoothness
 from models.one_euro import OneEuro
 from models.portrait_blend import eroded as eroded_in_torch
 from models.reprojection import smoothness as smoothness_in_torch
@@ -108,16 +109,66 @@ def test_the_quick_lifter_makes_the_same_discs(lifter: Lifter) -> None:
     torch.testing.assert_close(eroded(portrait[0, 3:]), eroded_in_torch(portrait[:, 3:])[0, 0])
 
 
-def test_cells_and_rows_are_inverse() -> None:
-    grid = torch.rand(8, 8)
-    torch.testing.assert_close(by_rows(by_cells(grid), 8), grid)
+def by_cells(grid: Tensor) -> Tensor:
+    """Pixels of a grid, cell of 2 x 2 after cell. [H, W, ...] -> [H * W, ...]"""
+    height, width, *rest = grid.shape
+    cells = grid.reshape(height // 2, 2, width // 2, 2, *rest).transpose(1, 2)
+    return cells.reshape(height * width, *rest)
+
+
+def by_rows(pixels: Tensor, size: int) -> Tensor:
+    """The inverse of `by_cells`. [size * size] -> [size, size]"""
+    return pixels.view(size // 2, size // 2, 2, 2).transpose(1, 2).reshape(size, size)
+
+
+def mixed(old: Maps, new: Maps, change: Tensor) -> Maps:
+    """What `MapFilter` computes by a kernel."""
+    weight = map_weight(
+        old.front[:, 0], new.front[:, 0], old.front[:, 5], new.front[:, 5], by_cells(change)
+    )
+    # A pixel of layer 2 is a cell of layer 1.
+    back = by_cells(weight.view(-1, 4).amax(1).view(*(n // 2 for n in change.shape)))
+    return Maps(
+        torch.lerp(old.front, new.front, weight[:, None]),
+        torch.lerp(old.back, new.back, back[:, None]),
+    )
+
+
+def random_maps(size: int, spread: float = 1.0) -> Maps:
+    return Maps(spread * torch.randn(size * size, 10), spread * torch.randn(size * size // 4, 10))
+
+
+def test_maps_are_averaged_as_in_torch() -> None:
+    torch.manual_seed(5)
+    size = 16
+    state, filter_ = random_maps(size), MapFilter()
+    first = Maps(state.front.clone(), state.back.clone())
+    assert filter_(first, torch.ones(size, size)) is first
+    for spread in (0.01, 0.1, 1.0):
+        noise = random_maps(size, spread)
+        new = Maps(state.front + noise.front, state.back + noise.back)
+        change = torch.rand(size, size) * (torch.rand(size, size) > 0.5)
+        state = mixed(state, new, change)
+        found = filter_(new, change)
+        torch.testing.assert_close(found.front, state.front)
+        torch.testing.assert_close(found.back, state.back)
+
+
+def test_what_is_not_a_number_does_not_stay() -> None:
+    filter_, still = MapFilter(), torch.zeros(8, 8)
+    bad = random_maps(8)
+    bad.front[3, 0] = torch.nan
+    filter_(bad, still)
+    good = random_maps(8)
+    found = filter_(good, still)
+    assert found.front.isfinite().all() and torch.equal(found.front[3], good.front[3])
 
 
 def test_maps_are_averaged_where_nothing_changed() -> None:
     torch.manual_seed(2)
     filter_, size = MapFilter(), 16
     base = Maps(torch.randn(size * size, 10), torch.randn(size * size // 4, 10))
-    filter_(base, torch.zeros(size, size))
+    filter_(Maps(base.front.clone(), base.back.clone()), torch.zeros(size, size))
     new = Maps(base.front + 0.01, base.back + 0.01)
     change = torch.zeros(size, size)
     change[:, 8:] = 1
