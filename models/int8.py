@@ -5,8 +5,8 @@ codes from one convolution to the next, residual sums and activations included, 
 between two of them is computed in floating point. What the codes stand for (`Range`) is measured
 once per network, by `visavis-train calibrate`, on people that it was trained on.
 
-oneDNN computes, through `torch.ops.onednn`. Without VNNI its sums of products saturate, so there
-such a network is not offered: see `available`.
+oneDNN computes, through `torch.ops.onednn`. Where its sums of products do not hold such a network
+is not offered: see `available`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -27,11 +28,6 @@ HIGHEST = 255
 """Code."""
 MIDDLE = 128
 """Code of 0 in pictures, whose channels have a scale each."""
-
-
-def available() -> bool:
-    """Whether this CPU computes in eight bits rightly, and sooner than in sixteen."""
-    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -276,6 +272,22 @@ with warnings.catch_warnings():
     _convolution, _convolution_onto = (
         torch.jit.script(function) for function in (_plain_convolution, _plain_convolution_onto)
     )
+
+
+@cache
+def available() -> bool:
+    """Whether this CPU computes rightly in eight bits. Without VNNI, two products of large numbers
+    are added in sixteen bits, which cannot hold them."""
+    conv = nn.Conv2d(64, 16, 3, padding=1, bias=False)
+    nn.init.constant_(conv.weight, 1.0)
+    largest = Codes(torch.full((1, 64, 8, 8), HIGHEST, dtype=torch.uint8), Range(1.0, 0))
+    largest.codes = largest.codes.contiguous(memory_format=torch.channels_last)
+    try:
+        found = Int8Conv(conv, None, None, torch.float32).convolve(largest, None)
+    except (RuntimeError, AttributeError):  # oneDNN has no such operators here
+        return False
+    assert isinstance(found, Tensor)
+    return bool(((found[..., 1:-1, 1:-1] / (64 * 9 * HIGHEST) - 1).abs() < 1e-4).all())
 
 
 class Int8Attention(nn.Module):

@@ -49,6 +49,9 @@ INSTRUCTION_SETS = {
 }
 """Names and the flags of /proc/cpuinfo that stand for them."""
 
+VNNI = {"avx512_vnni", "avx_vnni"}
+"""Flags of which one is enough for networks in eight bits."""
+
 CODECS = {"libx264": "H.264", "libvpx": "VP8", "h264_nvenc": "H.264 on a GPU"}
 
 PAGES = ("index.html", "call.html")
@@ -152,8 +155,8 @@ def instruction_sets() -> Finding:
         return Finding(
             "instruction sets", State.NOTE, "no AVX2: expect a few frames per second", facts=facts
         )
-    if not there["AMX bf16"]:
-        names += " (without AMX the refiner runs in float32, several times slower)"
+    if not flags & VNNI and not there["AMX bf16"]:
+        names += " (with neither VNNI nor AMX the networks take two to four times as long)"
     return Finding("instruction sets", State.OK, names, facts=facts)
 
 
@@ -280,7 +283,11 @@ def weights() -> list[Finding]:
             continue
         card = model_card(path.with_suffix(".json"))
         text = f"{path.stat().st_size / 1e6:.1f} MB, " + card_in_words(card)
-        findings.append(Finding(path.stem, State.OK, text, facts={"path": str(path), **card}))
+        calibrated = networks.load_calibration(path) is not None
+        if not calibrated:
+            text += "; slower than it could be on CPUs with VNNI: see visavis-train calibrate"
+        facts = {"path": str(path), "calibrated": calibrated, **card}
+        findings.append(Finding(path.stem, State.OK, text, facts=facts))
     return findings
 
 

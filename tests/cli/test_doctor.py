@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models import weights
 from stream import cli, doctor
 from stream.findings import Finding, Findings, State
 
@@ -85,6 +86,18 @@ def test_files_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert all("are not in" in finding.text for finding in findings)
 
 
+def test_weights_of_ones_own_are_not_calibrated_yet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert all(finding.facts["calibrated"] for finding in doctor.weights())
+    for file in (weights.FOLDER / weights.LIFTER, weights.FOLDER / weights.REFINER):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
+    for finding in doctor.weights():
+        assert finding.state is State.OK and not finding.facts["calibrated"]
+        assert finding.text.endswith("see visavis-train calibrate")
+
+
 def test_model_cards_in_words(tmp_path: Path) -> None:
     card = {"network": "lifter", "parameters": 7264080, "metrics": {"psnr": 24.5, "by_yaw": [1]}}
     (tmp_path / "card.json").write_text(json.dumps(card))
@@ -125,6 +138,11 @@ def test_instruction_sets(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(doctor, "cpu_flags", lambda flags=flags: frozenset(flags.split()))
         finding = doctor.instruction_sets()
         assert (finding.state, finding.facts) == (state, there)
+    for more, slow in (("", True), (" avx_vnni", False), (" avx512_vnni", False)):
+        monkeypatch.setattr(
+            doctor, "cpu_flags", lambda more=more: frozenset(("avx2 fma" + more).split())
+        )
+        assert ("two to four times as long" in doctor.instruction_sets().text) == slow
 
 
 def test_what_a_container_grants(tmp_path: Path) -> None:
