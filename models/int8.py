@@ -1,4 +1,4 @@
-"""Convolutions in eight bits, for CPUs with instructions for it (VNNI): half the time.
+"""Convolutions in eight bits, in half of the time where a CPU has instructions for them (VNNI).
 
 Static and per tensor for activations, per output channel for weights. Activations are unsigned
 codes from one convolution to the next, residual sums and activations included, so that nothing
@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import activate, convolve, convolve_onto, join, upsample
-from models.refiner import PortraitAttention
+from models.refiner import SLOPE, PortraitAttention
 
 HIGHEST = 255
-"""Code."""
+"""The largest code."""
 MIDDLE = 128
 """Code of 0 in pictures, whose channels have a scale each."""
 
@@ -87,14 +87,15 @@ def quantise(values: Tensor, range: Range) -> Codes:
 
 
 def activated(x: Codes, slope: float | None) -> Codes:
-    """A leaky ReLU of codes, in place or not; others than ReLU are of slope 3/32."""
+    """A ReLU of codes, or a leaky one, whose slope is 3/32 for 0.1; in place or not."""
     if slope is None or (slope == 0 and x.range.zero == 0):
         return x
     zero, codes = x.range.zero, x.codes
     if slope == 0:
         return Codes(codes.clamp_(min=zero), x.range)
     # 3/32 in bytes, rounded in the middle of what each shift cuts off: twice as fast as to go by
-    # way of floating point. The networks' slope is 0.1.
+    # way of floating point.
+    assert slope == SLOPE
     below = codes.clamp(max=zero + 2).neg_().add_(zero + 2)
     below = below.bitwise_right_shift_(2).mul_(3).add_(4).bitwise_right_shift_(3)
     return Codes(torch.maximum(codes, below.neg_().add_(zero)), x.range)
