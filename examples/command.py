@@ -21,15 +21,29 @@ TERMINATED = 143
 
 def parser_for(name: str, text: str) -> Parser:
     """A command line that begins with which call is meant."""
-    parser = Parser(prog=f"python -m examples.{name}", description=text)
+    parser = _parser(name, text, "the caller is not ready or the server is full")
     parser.add_argument("url", metavar="URL", help="of the server, or the link of an invitation")
     parser.add_argument("call", metavar="CALL", nargs="?", help="its name; not needed with a link")
+    return parser
+
+
+def opening_parser_for(name: str, text: str) -> Parser:
+    """A command line that begins with where a call is to be opened."""
+    parser = _parser(name, text, "the server is full")
+    parser.add_argument(
+        "url", metavar="URL", help="of the server, or the link of a room to sit down in"
+    )
+    return parser
+
+
+def _parser(name: str, text: str, waits: str) -> Parser:
+    parser = Parser(prog=f"python -m examples.{name}", description=text)
     parser.add_argument(
         "--wait",
         type=number_from(0, 3600),
         default=0.0,
         metavar="SECONDS",
-        help="go on trying where the caller is not ready or the server is full (default: 0)",
+        help=f"go on trying where {waits} (default: 0)",
     )
     return parser
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import cached_property
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.viewpoint import Viewpoint
 from stream.client_clock import rtp_timestamp
+from stream.client_news import News
 
 KEEP = 400
 """Numbers and timestamps that are remembered: some seconds, also at 60 frames per second."""
@@ -87,7 +87,7 @@ class Pictures:
         self.count = 0
         self._newest: VideoFrame | None = None
         self._shows: dict[int, int | None] = {}
-        self._news = asyncio.Event()
+        self._news = News()
         # One for all frames: one each has made programs grow.
         self._reformatter = VideoReformatter()
 
@@ -109,8 +109,7 @@ class Pictures:
 
     def notify(self) -> None:
         """Wake all who wait."""
-        self._news.set()
-        self._news = asyncio.Event()
+        self._news.tell()
 
     async def news(self) -> None:
         """Wait for a frame, the end, or whatever else somebody is woken for."""

@@ -8,7 +8,7 @@ import ipaddress
 import json
 import ssl
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from models.errors import VisavisError
 
@@ -24,13 +24,14 @@ CODES = {404: "unknown_call", 409: "not_ready", 503: "full"}
 
 
 class JoinError(VisavisError):
-    """The call cannot be joined.
+    """The call cannot be joined or opened.
 
     Args:
         reason: what is wrong and what to do, one line.
         code: `bad_address`, `no_server` (nobody answers), `no_visavis` (somebody else answers),
-            `unknown_call`, `not_ready` (the caller is about to be), `full`, `no_picture` (the
-            server answered, but media did not come), `no_relay` or `refused`.
+            `unknown_call`, `unknown_room`, `not_ready` (the caller is about to be), `full`,
+            `no_picture` (the server answered, but media did not come), `no_connection` (the same
+            for a call of one's own), `no_relay` or `refused`.
         retry_after: seconds after which it may be different, if the server said so.
     """
 
@@ -177,6 +178,47 @@ def read_address(url: str, call: str | None) -> tuple[Address, str]:
     Raises:
         JoinError: the address is none, or no call is named.
     """
+    parts = _split(url)
+    root, link, name = parts.path.rpartition("/c/")
+    if link:
+        call = call or unquote(name.strip("/"))
+    else:
+        root = parts.path
+    if not call:
+        raise JoinError(
+            "No call is named. Give its name, or the link that the caller sent.", "bad_address"
+        )
+    if "/" in call or not call.isprintable():
+        raise JoinError(f"{call!r} is no name of a call. It stands behind /c/.", "bad_address")
+    return _server(parts, root), call
+
+
+def read_room(url: str) -> tuple[Address, str | None]:
+    """Where a server is, and which room is meant, if one is.
+
+    Args:
+        url: of the server, or the link of a room, "https://visavis.example.org/r/NAME".
+
+    Raises:
+        JoinError: the address is none, or that of somebody's call.
+    """
+    parts = _split(url)
+    if "/c/" in parts.path:
+        raise JoinError(
+            "That is the link of a call, to look at. To open one, give the server's address or the "
+            "link of a room.",
+            "bad_address",
+        )
+    root, link, name = parts.path.rpartition("/r/")
+    room = unquote(name.strip("/"))
+    if not link:
+        return _server(parts, parts.path), None
+    if not room or "/" in room or not room.isprintable():
+        raise JoinError(f"{room!r} is no name of a room. It stands behind /r/.", "bad_address")
+    return _server(parts, root), room
+
+
+def _split(url: str) -> SplitResult:
     if "@" in url.partition("://")[2].partition("/")[0]:  # not shown: it may hold a password
         raise JoinError("The server's address holds no user and password.", "bad_address")
     try:
@@ -189,20 +231,13 @@ def read_address(url: str, call: str | None) -> tuple[Address, str]:
             f"{url!r} is no address of a server. Write one such as http://127.0.0.1:8080.",
             "bad_address",
         )
-    root, link, name = parts.path.rpartition("/c/")
-    if link:
-        call = call or unquote(name.strip("/"))
-    else:
-        root = parts.path
-    if not call:
-        raise JoinError(
-            "No call is named. Give its name, or the link that the caller sent.", "bad_address"
-        )
-    if "/" in call or not call.isprintable():
-        raise JoinError(f"{call!r} is no name of a call. It stands behind /c/.", "bad_address")
-    return Address(f"{parts.scheme}://{parts.netloc}{root.rstrip('/')}"), call
+    return parts
+
+
+def _server(parts: SplitResult, root: str) -> Address:
+    return Address(f"{parts.scheme}://{parts.netloc}{root.rstrip('/')}")
 
 
 def quoted(name: str) -> str:
-    """A call's name as a part of a path."""
+    """A call's or a room's name as a part of a path."""
     return quote(name, safe="")

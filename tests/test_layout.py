@@ -75,7 +75,18 @@ PUBLIC = {
     "models.portrait": {"PortraitFinder"},
     "models.viewpoint": {"Viewpoint"},
     "stream.cli": {"main"},
-    "stream.client": {"ConnectionLost", "JoinError", "ReceivedFrame", "View", "join"},
+    "stream.client": {
+        "AvatarError",
+        "ConnectionLost",
+        "JoinError",
+        "OwnCall",
+        "ReceivedFrame",
+        "SourceError",
+        "Told",
+        "View",
+        "call",
+        "join",
+    },
     "stream.server": {"create_app", "server"},
 }
 
