@@ -35,8 +35,8 @@ ONE_BY_ONE = 8
 """Pictures asked for at once of an engine that makes one after another: none is delivered before
 all are there."""
 
-GIVE_WAY = 1.45
-"""How many times as far apart frames are while lifting has too little time: 20.7 instead of 30."""
+GIVE_WAY = 1.2
+"""How many times as far apart frames are while lifting has too little time: 25 instead of 30."""
 
 AVATAR_TRIES = 3
 """An avatar that is being replaced just now may be given up before it is held; the next one is not
