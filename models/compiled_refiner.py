@@ -47,7 +47,7 @@ def compile_refiner(
     """Compile the step.
 
     Args:
-        network: in `dtype`, or from `models.int8.quantised`.
+        network: in `dtype`, or from `models.quantised.quantised`.
         dtype: of renders, and of what comes out.
         size: of the frames, pixels.
         threads: of kernels around the network.

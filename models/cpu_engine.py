@@ -26,12 +26,13 @@ from models.cpu_follower import CpuFollower
 from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
-from models.int8 import available, quantised
+from models.int8 import available
 from models.lifter import FAINT, MOST, Layers, to_gaussians
 from models.live_lift import LiveLifter, eroded, smoothness
 from models.portrait import Portrait, PortraitFinder
 from models.portrait_blend import ShownPortrait, countable, fine_size
 from models.portrait_reading import PortraitReading, Reading
+from models.quantised import quantised
 from models.refiner import RENDER, Refiner
 from models.reprojection import PortraitSurface
 from models.viewpoint import Viewpoint

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from cuda_kernels.live_discs import Discs, Rules
 from cuda_kernels.live_maps import Change, mix_maps, surfaces
 from models.gaussians import Gaussians
-from models.int8 import Calibration, quantised
 from models.lifter import CHANNELS, FAINT, HALF_FOV, Lifter
 from models.portrait_blend import EDGE
+from models.quantised import Calibration, quantised
 from models.reprojection import SMOOTH, STEP
 
 TAN = math.tan(HALF_FOV)

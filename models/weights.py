@@ -2,7 +2,7 @@
 
 Files are safetensors in half precision, each with a model card of the same name
 (`lifter.safetensors`, `lifter.json`), and with what it takes to compute in eight bits
-(`lifter_int8.json`, from `visavis-train calibrate`; see `models.int8`). A folder with files of
+(`lifter_int8.json`, from `visavis-train calibrate`; see `models.quantised`). A folder with files of
 these names replaces them: `VISAVIS_WEIGHTS=DIR`. A folder `refiner` in it holds the large refiner
 (`models.sd_turbo`).
 """
@@ -22,8 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.errors import SetupError
-from models.int8 import Calibration, Range
+from models.int8 import Range
 from models.lifter import Lifter
+from models.quantised import Calibration
 from models.refiner import OneStepRefiner, Refiner
 from models.sd_turbo_files import is_place, load_sd_turbo
 

@@ -4,7 +4,7 @@
 
 People that were trained on will do: what counts is how large the numbers in a network become. A
 calibration belongs to its weights; without one, engines compute in 16 or 32 bits. See
-`models.int8`.
+`models.quantised`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.int8 import measured, observing
+from models.quantised import measured, observing
 from models.refiner import NOISE_LEVEL
 from models.weights import (
     LIFTER,

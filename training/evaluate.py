@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from models.errors import VisavisError
-from models.int8 import Network, available, quantised
+from models.int8 import available
+from models.quantised import Network, quantised
 from models.refiner import NOISE_LEVEL, Refiner
 from models.sd_turbo import SdTurbo
 from models.weights import LIFTER, REFINER, load_calibration, load_lifter, open_refiner

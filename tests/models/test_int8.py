@@ -13,20 +13,12 @@ from models import weights
 from models.compiled_refiner import compile_refiner
 from models.cpu_engine import CpuEngine
 from models.engine import RenderRequest
-from models.int8 import (
-    Codes,
-    Range,
-    activated,
-    available,
-    measured,
-    observing,
-    quantise,
-    quantised,
-)
+from models.int8 import Codes, Range, activated, available, quantise
 from models.lifter import Lifter
 from models.live_lift import LiveLifter
 from models.picture import load_picture
 from models.portrait import Portrait, PortraitFinder
+from models.quantised import measured, observing, quantised
 from models.refiner import NOISE_LEVEL, RENDER, Refiner, refine
 from models.viewpoint import Viewpoint
 from models.weights import LIFTER, REFINER, load_calibration, load_lifter, load_refiner
