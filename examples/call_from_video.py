@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from examples.clip import Clip
-from examples.command import number_from, opening_parser_for, run
+from examples.command import number_from, opening_parser_for, run, set_by_interrupts
 from models.errors import VisavisError
 from stream.client import OwnCall, Told, call
 
@@ -99,12 +98,7 @@ async def _main(arguments: Sequence[str] | None) -> None:
     stop = asyncio.Event()
 
     def opened(_: OwnCall) -> None:
-        # Not before: until then Ctrl-C has to break off the opening.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # What asyncio raises on Windows, which has no such handlers: there Ctrl-C ends the
-            # program by KeyboardInterrupt.
-            with contextlib.suppress(NotImplementedError):
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        set_by_interrupts(stop)
 
     await present(options, stop, opened)
 

@@ -48,6 +48,15 @@ def _parser(name: str, text: str, waits: str) -> Parser:
     return parser
 
 
+def set_by_interrupts(stop: asyncio.Event) -> None:
+    """Let Ctrl-C set an event from now on: before that it breaks off whatever is being opened."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # What asyncio raises on Windows, which has no such handlers: there Ctrl-C ends the program
+        # by KeyboardInterrupt.
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
 def number_from(low: float, high: float) -> Callable[[str], float]:
     """Reads a number within limits."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import signal
 import struct
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from examples.command import number_from, parser_for, run, whole_from
+from examples.command import number_from, parser_for, run, set_by_interrupts, whole_from
 from examples.recording import EXTENSIONS, Movie, recording, refuse_existing
 from models.errors import VisavisError
 from models.viewpoint import Viewpoint
@@ -289,12 +288,7 @@ async def _main(arguments: Sequence[str] | None) -> None:
     stop = asyncio.Event()
 
     def listening(_: int) -> None:
-        # Not before: until then Ctrl-C has to break off the joining.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # What asyncio raises on Windows, which has no such handlers: there Ctrl-C ends the
-            # program by KeyboardInterrupt.
-            with contextlib.suppress(NotImplementedError):
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        set_by_interrupts(stop)
 
     await steer(options, stop, listening)
 

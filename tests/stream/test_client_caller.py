@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from stream.client import (
     AvatarError,
     ConnectionLost,
     JoinError,
-    OwnCall,
     SourceError,
     Told,
     call,
@@ -27,26 +25,9 @@ from stream.client import (
 from stream.client_http import read_room
 from stream.messages import Member
 from tests.stream.bar_engine import bar_yaw
-from tests.stream.conftest import Running, Start
+from tests.stream.conftest import Start
+from tests.stream.own_calls import FIT, UNFIT, opened, url, wall
 from tests.stream.peers import PATIENCE, Camera, until
-
-FIT, UNFIT = 180, 20
-"""Brightness of a wall that becomes an avatar, and of one that does not."""
-
-
-def url(server: Running) -> str:
-    return f"http://127.0.0.1:{server.port}"
-
-
-def wall(value: int | tuple[int, int, int], height: int = 120, width: int = 160) -> np.ndarray:
-    return np.full((height, width, 3), value, np.uint8)
-
-
-@asynccontextmanager
-async def opened(server: Running, pictures: object, **options: object) -> AsyncIterator[OwnCall]:
-    async with asyncio.timeout(2 * PATIENCE):
-        async with call(url(server), pictures, **options) as own:  # type: ignore[arg-type]
-            yield own
 
 
 async def test_pictures_become_an_avatar_that_others_see(start: Start) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from fractions import Fraction
 
 import numpy as np
@@ -20,7 +19,6 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from models.engine import FrameCheck
 from stream.client import (
-    OwnCall,
     SourceError,
     call,
 )
@@ -28,26 +26,9 @@ from stream.client_camera import CameraTrack, sent_size
 from stream.client_news import News
 from stream.client_sound import BLOCK, RATE, SoundTrack
 from tests.stream.bar_engine import BarEngine
-from tests.stream.conftest import Running, Start
+from tests.stream.conftest import Start
+from tests.stream.own_calls import FIT, opened, wall
 from tests.stream.peers import PATIENCE, until
-
-FIT = 180
-"""Brightness of a wall that becomes an avatar."""
-
-
-def url(server: Running) -> str:
-    return f"http://127.0.0.1:{server.port}"
-
-
-def wall(value: int | tuple[int, int, int], height: int = 120, width: int = 160) -> np.ndarray:
-    return np.full((height, width, 3), value, np.uint8)
-
-
-@asynccontextmanager
-async def opened(server: Running, pictures: object, **options: object) -> AsyncIterator[OwnCall]:
-    async with asyncio.timeout(2 * PATIENCE):
-        async with call(url(server), pictures, **options) as own:  # type: ignore[arg-type]
-            yield own
 
 
 class Looking(BarEngine):
