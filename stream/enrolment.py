@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from models.errors import VisavisError
@@ -69,6 +70,8 @@ class Enrolment:
         self._built = built
         self._metrics = metrics
         self._interval = interval
+        # A frame's own is used by nobody: two threads at one of them crash the process.
+        self._reformatter = VideoReformatter()
         self._wanted = asyncio.Event()
 
     def resume(self) -> None:
@@ -125,7 +128,8 @@ class Enrolment:
 
     def _check(self, frame: VideoFrame) -> tuple[NDArray[np.uint8], FrameCheck]:
         """Runs in a thread: the conversion takes as long as some frames' checks."""
-        picture = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        picture = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        picture = picture.astype(np.uint8, copy=False)
         return picture, self._engine.check_frame(picture)
 
 
