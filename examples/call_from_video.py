@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -65,9 +64,12 @@ async def present(
                     print(words, flush=True)
                     last = words
 
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(options.seconds):
+        try:
+            async with asyncio.timeout(options.seconds) as limit:
                 await _first_of(every_change(), own.sent(), stop.wait())
+        except TimeoutError:
+            if not limit.expired():
+                raise
         if own.ended is not None:
             print(f"The call has ended. {own.ended}")
         elif not stop.is_set() and not had_avatar:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Generator
 
 import av
 import numpy as np
@@ -16,14 +15,13 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from models.errors import VisavisError
+from stream.client_sources import in_thread
 
 RATE = 48_000
 """Samples per second of the sound."""
 
 LATE = 0.1
 """Seconds by which sound may lag behind the pictures; what lags more is left out."""
-
-T = TypeVar("T")
 
 Samples = NDArray[np.int16]
 
@@ -76,11 +74,11 @@ class Clip:
         """
         frames = self._frames()
         try:
-            ahead = await _in_thread(lambda: next(frames, None))
+            ahead = await in_thread(lambda: next(frames, None))
             while ahead is not None:
                 await asyncio.sleep(ahead[0] - self._now())
                 now, due = self._now(), ahead
-                while (ahead := await _in_thread(lambda: next(frames, None))) and ahead[0] <= now:
+                while (ahead := await in_thread(lambda: next(frames, None))) and ahead[0] <= now:
                     due = ahead
                 yield due[1]
                 while self.still:
@@ -97,7 +95,7 @@ class Clip:
         pieces = self._pieces()
         try:
             position = 0
-            while (piece := await _in_thread(lambda: next(pieces, None))) is not None:
+            while (piece := await in_thread(lambda: next(pieces, None))) is not None:
                 position += len(piece)
                 if position / RATE > self._now() - LATE:
                     yield piece
@@ -165,14 +163,3 @@ class Clip:
 
 def _samples(piece: AudioFrame) -> Samples:
     return np.asarray(piece.to_ndarray().reshape(-1, 2), np.int16)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """As `asyncio.to_thread`, but what is begun is waited for: a file must not be closed below the
-    thread."""
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait((working,))
-        raise

@@ -27,16 +27,23 @@ from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
 from models.int8 import available
-from models.lifter import FAINT, MOST, Layers, to_gaussians
+from models.lifter import FAINT, MOST, Layers, Lifter, to_gaussians
 from models.live_lift import LiveLifter, eroded, smoothness
 from models.portrait import Portrait, PortraitFinder
 from models.portrait_blend import ShownPortrait, countable, fine_size
 from models.portrait_reading import PortraitReading, Reading
-from models.quantised import quantised
+from models.quantised import Calibration, quantised
 from models.refiner import RENDER, Refiner
 from models.reprojection import PortraitSurface
 from models.viewpoint import Viewpoint
-from models.weights import LIFTER, REFINER, load_calibration, load_lifter, load_refiner
+from models.weights import (
+    LIFTER,
+    REFINER,
+    load_calibration,
+    load_lifter,
+    load_refiner,
+    weights_folder,
+)
 
 INT8 = "int8"
 
@@ -80,6 +87,8 @@ class CpuEngine:
         self._left_out = 0
         self.lifting, self._rasterising, self._refining = (threading.Lock() for _ in range(3))
         self._live_lifter: LiveLifter | None = None
+        self._lifter_calibration: Calibration | None = None
+        self._plain_lifter: Lifter | None = None
         self._choose(threads, eight_bits)
         generator = torch.Generator().manual_seed(0)
         self.noise = torch.randn(1, 4, size, size, generator=generator)
@@ -132,15 +141,19 @@ class CpuEngine:
             raise TypeError(f"{type(avatar).__name__} is not an avatar of this engine")
         with self.lifting:  # half a second, and not in the first frame that is followed
             self.live_lifter()
+        if avatar.reading is not None:
+            with self._refining, torch.no_grad():
+                torch.set_num_threads(self.threads)
+                avatar.reading()  # which the follower asks for
         return CpuFollower(self, avatar, smooth, keep)
 
     def live_lifter(self) -> LiveLifter:
         """The lifter of followers, compiled for the first one, within `lifting`."""
         if self._live_lifter is None:
             torch.set_num_threads(self.threads)
-            calibration = load_calibration(LIFTER) if self._kind == INT8 else None
-            lifter = load_lifter() if calibration else self._lifter
-            self._live_lifter = LiveLifter(lifter, self._dtype, calibration)
+            lifter = self._plain_lifter or self._lifter
+            self._live_lifter = LiveLifter(lifter, self._dtype, self._lifter_calibration)
+            self._plain_lifter = None
         return self._live_lifter
 
     def seen_again(
@@ -264,24 +277,28 @@ class CpuEngine:
     def _choose(self, threads: int | None, eight_bits: bool) -> None:
         """Time one evaluation of the refiner in each way, and keep the fastest.
 
-        bfloat16 is 3 times as fast as float32 where the CPU has AMX, and slower where it has not;
-        eight bits need two thirds of the time of that where it has VNNI but no AMX. More threads
-        than half of the cores would fight with the rasteriser's.
+        bfloat16 is two to three times as fast as float32 where the CPU has instructions for it, and
+        slower where it has not; eight bits need two thirds of its time where there is VNNI but no
+        AMX. More threads than half of the cores would fight with the rasteriser's.
         """
         cores = len(os.sched_getaffinity(0))
         counts = [threads] if threads else sorted({1, max(1, cores // 2)})
-        calibration = load_calibration(REFINER) if eight_bits and available() else None
+        brief = torch.cpu._is_avx512_bf16_supported()
+        calibration = None
+        if eight_bits and available():
+            calibration = load_calibration(weights_folder() / REFINER)
 
         def network(kind: str) -> tuple[Refiner, torch.dtype]:
             if kind != INT8:
                 dtype = getattr(torch, kind)
                 return copy.deepcopy(self._refiner).to(dtype), dtype
             assert calibration is not None
-            brief = torch.cpu._is_avx512_bf16_supported()
             dtype = torch.bfloat16 if brief else torch.float32
             return quantised(self._refiner, calibration, dtype), dtype
 
-        kinds = ["bfloat16", INT8] if calibration else ["float32", "bfloat16"]
+        kinds = ["float32", "bfloat16"]
+        if calibration:  # then one of the two is known to be the slower
+            kinds = ["bfloat16" if brief else "float32", INT8]
         ways: dict[tuple[str, int], tuple[Refiner, torch.dtype]] = {}
         steps: dict[tuple[str, int], tuple[Step, tuple[Tensor, Tensor, Tensor]]] = {}
         for kind in kinds:
@@ -302,4 +319,8 @@ class CpuEngine:
         self._kind, self.threads = chosen
         self._refiner, self._dtype = ways[chosen]
         self._refine = steps[chosen][0]
+        if self._kind == INT8:  # read now: the files may be replaced while calls go on
+            self._lifter_calibration = load_calibration(weights_folder() / LIFTER)
+            if self._lifter_calibration:
+                self._plain_lifter = copy.deepcopy(self._lifter)
         self._lifter.to(self._dtype)

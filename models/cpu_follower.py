@@ -41,7 +41,7 @@ class CpuFollower:
         self._portraits = CallerPortraits(engine.finder, portrait, smooth)
         self._maps = MapFilter() if smooth else None
         self._kept: KeptSides | None = None
-        # Who it is does not change from frame to frame, and to encode that takes as long as a lift.
+        # Who it is does not change from frame to frame, and takes some milliseconds to encode.
         with torch.no_grad():
             self._tokens, surface = reading()
         if keep:

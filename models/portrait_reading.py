@@ -1,7 +1,7 @@
 """What the refiner reads of a portrait, made for the first frame that is refined.
 
-Under load frames go out raw, and most avatars of a caller who is followed are never refined: then a
-fifth of the work of lifting them would be for nothing.
+Under load frames go out raw, and most avatars of a caller who is followed are never refined: then
+this work would be for nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PortraitReading:
         self._lock = threading.Lock()
 
     def __call__(self) -> Reading:
-        """The reading; the first call takes as long as a third of a refined frame."""
+        """The reading; the first call makes it."""
         with self._lock:
             if self._made is None:
                 assert self._make is not None

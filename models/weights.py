@@ -107,13 +107,9 @@ def save_calibration(calibration: Calibration, path: str | Path) -> None:
 
 
 def load_calibration(path: str | Path) -> Calibration | None:
-    """The calibration of weights; None if there is none, or one of other weights.
-
-    Args:
-        path: of the weights' safetensors file; LIFTER and REFINER are in the folder that engines
-            take them from.
-    """
-    path = weights_folder() / path
+    """The calibration of the weights in a safetensors file; None if there is none, or one of other
+    weights."""
+    path = Path(path)
     try:
         told = json.loads(calibration_file(path).read_text())
         if told["of"] != _digest(path):

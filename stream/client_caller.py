@@ -181,7 +181,7 @@ class OwnCall:
             ConnectionLost: the connection broke, or the call ended.
         """
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as limit:
                 while not self.told.avatar:
                     self._look_for_trouble()
                     if self._over:
@@ -189,6 +189,8 @@ class OwnCall:
                         raise ConnectionLost(f"The call is over: {why}")
                     await self._news.wait()
         except TimeoutError:
+            if not limit.expired():  # it is the program's own
+                raise
             words = self.told.words or "The server has said nothing of the pictures."
             raise AvatarError(f"There is no avatar after {timeout:g} s. {words}") from None
 

@@ -22,7 +22,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from stream.client_news import News
-from stream.client_sources import Source, SourceError, called, newest_of
+from stream.client_sources import Source, SourceError, as_source_error, called, newest_of
 from stream.coders import EncoderSettings
 from stream.encoder import EncoderFigures, ViewEncoder, make_encoder
 from stream.patches.encoder_seam import encoder_maker
@@ -98,8 +98,8 @@ class CameraTrack(MediaStreamTrack):
                 continue
             try:
                 frame = await asyncio.to_thread(self._fit_to_send, picture)
-            except SourceError as error:
-                self.source.end(error)
+            except Exception as error:
+                self.source.end(as_source_error(error, "picture"))
                 break
             frame.pts, frame.time_base = round(now * VIDEO_CLOCK_RATE), VIDEO_TIME_BASE
             return frame

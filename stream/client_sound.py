@@ -13,7 +13,7 @@ from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 from stream.client_news import News
-from stream.client_sources import Source, SourceError
+from stream.client_sources import Source, SourceError, as_source_error
 
 Samples = NDArray[np.int16]
 """At 48 kHz, mono [N] or stereo [N, 2]."""
@@ -79,8 +79,8 @@ class SoundTrack(MediaStreamTrack):
                 if not len(self._rest):
                     raise
                 more = np.zeros((BLOCK - len(self._rest), 2), np.int16)
-            except SourceError as error:
-                self.source.end(error)
+            except Exception as error:
+                self.source.end(as_source_error(error, "sound"))
                 raise MediaStreamError from None
             self._rest = np.concatenate((self._rest, more))
         block, self._rest = self._rest[:BLOCK], self._rest[BLOCK:]

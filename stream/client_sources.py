@@ -21,6 +21,13 @@ class SourceError(VisavisError):
     default_code = "bad_source"
 
 
+def as_source_error(error: Exception, what: str) -> SourceError:
+    """What went wrong when something given was to be sent."""
+    if isinstance(error, SourceError):
+        return error
+    return SourceError(f"A {what} cannot be sent: {type(error).__name__}: {error}")
+
+
 class Source(Generic[T]):
     """Gives one piece after the other. Belongs to the event loop's thread.
 
@@ -74,8 +81,19 @@ async def called(function: Callable[[], T]) -> AsyncGenerator[T, None]:
         except StopIteration:  # which cannot come out of a thread
             return None
 
-    while (returned := await asyncio.to_thread(call)) is not None:
+    while (returned := await in_thread(call)) is not None:
         yield returned[0]
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """As `asyncio.to_thread`, but what is begun is waited for: a camera or a file must not be
+    closed below the thread."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait((working,))
+        raise
 
 
 async def newest_of(track: MediaStreamTrack) -> AsyncGenerator[Any, None]:

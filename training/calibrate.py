@@ -10,11 +10,13 @@ calibration belongs to its weights; without one, engines compute in 16 or 32 bit
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from models.errors import VisavisError
 from models.quantised import measured, observing
 from models.refiner import NOISE_LEVEL
 from models.weights import (
@@ -44,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}",
             type=Path,
-            default=folder / file,
-            help="weights; default: those that engines take",
+            help="weights. One alone: only that one is calibrated, beside the other one that "
+            f"engines take (default: both of those: {folder / file})",
         )
     parser.add_argument(
         "--count", type=whole(1), default=48, help="of portraits, and of persons refined"
@@ -55,20 +57,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
 @torch.no_grad()
 def run(options: argparse.Namespace) -> None:
     """Do what `visavis-train calibrate` asks for."""
+    both = options.lifter is None and options.refiner is None
+    chosen = {
+        "lifter": options.lifter or weights_folder() / LIFTER,
+        "refiner": options.refiner or weights_folder() / REFINER,
+    }
+    wanted = [name for name in chosen if both or getattr(options, name) is not None]
+    for name in wanted:
+        if not os.access(chosen[name].parent, os.W_OK):
+            raise VisavisError(
+                f"{calibration_file(chosen[name])} cannot be written. Copy the weights to a folder "
+                "of your own, name them, and set VISAVIS_WEIGHTS to it."
+            )
     people = People(options.people)
-    lifter, refiner = load_lifter(options.lifter), load_refiner(options.refiner)
+    lifter, refiner = load_lifter(chosen["lifter"]), load_refiner(chosen["refiner"])
     rng, noise = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    found = {}
     seen = observing(lifter)
     for _ in range(-(-options.count // BATCH)):
         sample = draw(people, rng, noise, BATCH)
         seen(sample.image, sample.mask, sample.given)
-    save_calibration(measured(seen), options.lifter)
+    found["lifter"] = measured(seen)
 
     refined = observing(refiner)
     networks = Networks(lifter, refined, NOISE_LEVEL)
     views = np.arange(min(VIEWS, people.views_per_person))[None]
     for person in rng.choice(len(people), min(options.count, len(people)), replace=False):
         networks(people.views(np.array([person]), views))
-    save_calibration(measured(refined), options.refiner)
-    for path in (options.lifter, options.refiner):
-        print(calibration_file(path))
+    found["refiner"] = measured(refined)
+    for name in wanted:
+        save_calibration(found[name], chosen[name])
+        print(calibration_file(chosen[name]))

@@ -27,7 +27,14 @@ from models.int8 import available
 from models.quantised import Network, quantised
 from models.refiner import NOISE_LEVEL, Refiner
 from models.sd_turbo import SdTurbo
-from models.weights import LIFTER, REFINER, load_calibration, load_lifter, open_refiner
+from models.weights import (
+    LIFTER,
+    REFINER,
+    load_calibration,
+    load_lifter,
+    open_refiner,
+    weights_folder,
+)
 from training.dataset import CorpusError, People
 from training.identity import FaceEmbedder, identity
 from training.measures import Scores, score, summary, view_names
@@ -135,8 +142,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--levels",
         type=number(0, 1),
         nargs="*",
-        default=[0.0, 0.05, 0.2, 0.5],
-        help="of noise; the engine uses 0.05",
+        help="of noise; the engine uses 0.05 (default: 0 0.05 0.2 0.5; with --int8 the first two)",
     )
     parser.add_argument(
         "--int8", action="store_true", help="in eight bits, as engines compute on CPUs with VNNI"
@@ -157,10 +163,16 @@ def run(options: argparse.Namespace) -> None:
     people = People(options.people)
     lifter, refiner = load_lifter(options.lifter), open_refiner(options.refiner)
     variant = Variant.of(options.lifter, options.refiner)
+    if options.levels is None:
+        options.levels = [0.0, NOISE_LEVEL] if options.int8 else [0.0, NOISE_LEVEL, 0.2, 0.5]
     if options.int8:
-        lifter = _in_eight_bits(lifter, options.lifter or LIFTER)
+        if max(options.levels, default=0) > NOISE_LEVEL:
+            raise VisavisError(
+                f"Eight bits are calibrated for levels up to {NOISE_LEVEL:g}. Give no higher ones."
+            )
+        lifter = _in_eight_bits(lifter, options.lifter or weights_folder() / LIFTER)
         if isinstance(refiner, Refiner):
-            refiner = _in_eight_bits(refiner, options.refiner or REFINER)
+            refiner = _in_eight_bits(refiner, options.refiner or weights_folder() / REFINER)
     if isinstance(refiner, SdTurbo):
         variant = Variant(variant.layers)  # the cards of small refiners say nothing of it
         if torch.cuda.is_available():
@@ -215,13 +227,14 @@ def run(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _in_eight_bits(network: Network, path: Path | str) -> Network:
+def _in_eight_bits(network: Network, path: Path) -> Network:
     if not available():
         raise VisavisError("This CPU has no VNNI, which --int8 needs. Leave it out.")
     calibration = load_calibration(path)
     if calibration is None:
-        name = Path(path).name
-        raise VisavisError(f"{name} has no calibration. Make one with: visavis-train calibrate")
+        raise VisavisError(
+            f"{path.name} has no calibration. Make one with: visavis-train calibrate"
+        )
     return quantised(network, calibration, torch.float32)
 
 

@@ -9,7 +9,7 @@ import torch
 from models.int8 import available
 from models.lifter import Lifter
 from models.refiner import Refiner
-from models.weights import LIFTER, REFINER, load_calibration, save_weights
+from models.weights import LIFTER, REFINER, load_calibration, save_weights, weights_folder
 from training.cli import main
 
 
@@ -23,10 +23,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_both_networks_are_calibrated_on_people(folder: Path, balls: Path) -> None:
-    assert load_calibration(LIFTER) is None
+    assert load_calibration(weights_folder() / LIFTER) is None
     assert main(["calibrate", "--people", str(balls), "--count", "2"]) == 0
     for name, network in ((LIFTER, Lifter()), (REFINER, Refiner())):
-        found = load_calibration(name)
+        found = load_calibration(weights_folder() / name)
         assert found is not None
         told = json.loads((folder / name.replace(".safetensors", "_int8.json")).read_text())
         assert found.pictures == told["pictures"]
@@ -37,7 +37,22 @@ def test_both_networks_are_calibrated_on_people(folder: Path, balls: Path) -> No
         assert all(0 < one.scale < 10 and 0 <= one.zero <= 255 for one in found.ranges.values())
 
     save_weights(Lifter(), folder / LIFTER)
-    assert load_calibration(LIFTER) is None, "of the weights before"
+    assert load_calibration(weights_folder() / LIFTER) is None, "of the weights before"
+
+
+def test_one_network_alone_and_by_a_relative_path(
+    folder: Path, balls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = folder / "run"
+    run.mkdir()
+    save_weights(Lifter(), run / LIFTER)
+    monkeypatch.chdir(folder)
+    named = ["calibrate", "--people", str(balls), "--count", "1", "--lifter", f"run/{LIFTER}"]
+    assert main(named) == 0
+    assert load_calibration(Path("run") / LIFTER) is not None
+    assert load_calibration(folder / LIFTER) is None and load_calibration(folder / REFINER) is None
+    monkeypatch.chdir(run)
+    assert load_calibration(LIFTER) is not None, "of the file that is named, not of the engine's"
 
 
 def test_people_who_are_not_there_are_said(
@@ -45,7 +60,7 @@ def test_people_who_are_not_there_are_said(
 ) -> None:
     assert main(["calibrate", "--people", str(tmp_path / "nobody")]) == 2
     assert "no rendered people" in capsys.readouterr().err
-    assert load_calibration(LIFTER) is None
+    assert load_calibration(weights_folder() / LIFTER) is None
 
 
 @pytest.mark.skipif(not available(), reason="this CPU has no VNNI, without which --int8 is refused")
@@ -55,6 +70,9 @@ def test_networks_are_measured_in_eight_bits(
     measure = ["evaluate", "--people", str(balls), "--limit", "1", "--levels", "0.05", "--int8"]
     assert main(measure) == 2
     assert "visavis-train calibrate" in capsys.readouterr().err
+    noisy = ["evaluate", "--people", str(balls), "--levels", "0.2", "--int8"]
+    assert main(noisy) == 2
+    assert "0.05" in capsys.readouterr().err
     assert main(["calibrate", "--people", str(balls), "--count", "1"]) == 0
     out = folder / "eight.json"
     assert main([*measure, "--json", str(out)]) == 0
