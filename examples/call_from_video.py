@@ -120,7 +120,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--no-audio", dest="audio", action="store_false", help="leave the movie's sound out"
     )
     parser.add_argument(
-        "--fps", type=number_from(1, 60), default=30.0, help="pictures per second (default: 30)"
+        "--fps", type=number_from(1, 30), default=30.0, help="pictures per second (default: 30)"
     )
     parser.add_argument(
         "--seconds", type=number_from(0.1, 86400), default=None, help="end after so long"

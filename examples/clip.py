@@ -12,18 +12,13 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
 from models.errors import VisavisError
+from stream.client_sound import RATE, Samples
 from stream.client_sources import in_thread
-
-RATE = 48_000
-"""Samples per second of the sound."""
 
 LATE = 0.1
 """Seconds by which sound may lag behind the pictures; what lags more is left out."""
-
-Samples = NDArray[np.int16]
 
 
 class ClipError(VisavisError):

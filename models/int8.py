@@ -73,12 +73,10 @@ def quantise(values: Tensor, range: Range) -> Codes:
 
 
 def activated(x: Codes, slope: float | None) -> Codes:
-    """A ReLU of codes, or a leaky one, whose slope is 3/32 for 0.1; in place or not."""
-    if slope is None or (slope == 0 and x.range.zero == 0):
+    """A leaky ReLU of codes, whose slope is 3/32 for 0.1. Others are the convolution's own."""
+    if not slope:
         return x
     zero, codes = x.range.zero, x.codes
-    if slope == 0:
-        return Codes(codes.clamp_(min=zero), x.range)
     # 3/32 in bytes, rounded in the middle of what each shift cuts off: twice as fast as to go by
     # way of floating point.
     assert slope == SLOPE

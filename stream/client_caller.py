@@ -60,7 +60,7 @@ async def call(
             is taken.
         audio: an async iterator that gives int16 samples at 48 kHz, mono [N] or stereo [N, 2]; or
             an audio track of aiortc.
-        fps: pictures per second, up to 60. Fewer are asked for where the server has no use for as
+        fps: pictures per second, up to 30. Fewer are asked for where the server has no use for as
             many.
         bitrate: bits per second of the pictures, at most.
         wait: seconds to go on trying where the server is full. Tries come when the server says

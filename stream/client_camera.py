@@ -38,7 +38,8 @@ MOST_PIXELS = 1280 * 720
 LEAST_SIDE = 16
 """Pixels; of fewer no encoder makes anything."""
 
-MOST_FPS = 60.0
+MOST_FPS = 30.0
+"""What that level allows of such pictures, and the most that a server has use for."""
 
 FLOOR = 300_000
 """Bits per second that are sent even where the server says that fewer arrive."""

@@ -121,7 +121,7 @@ async def test_what_cannot_give_pictures_or_sound() -> None:
         ([wall(FIT)], {}),
         (Voice(), {}),
         (lambda: wall(FIT), {"fps": 0}),
-        (lambda: wall(FIT), {"fps": 61}),
+        (lambda: wall(FIT), {"fps": 31}),
         (lambda: wall(FIT), {"bitrate": 1}),
         (lambda: wall(FIT), {"audio": 7}),
         (lambda: wall(FIT), {"audio": FastTrack()}),
@@ -233,7 +233,7 @@ async def test_a_function_is_called_in_a_thread() -> None:
         threads.append(threading.current_thread())
         return wall(FIT) if len(threads) == 3 else None  # None: there is none yet
 
-    track = CameraTrack(picture, 50.0, 500_000, News())
+    track = CameraTrack(picture, 30.0, 500_000, News())
     async with asyncio.timeout(PATIENCE):
         frame = await track.recv()
     await track.close()
@@ -259,7 +259,7 @@ async def test_the_programs_own_frame_is_left_as_it_is() -> None:
     frame = VideoFrame.from_ndarray(np.full((180, 160), FIT, np.uint8), format="yuv420p")
     frame.pts = 7
     frame.colorspace, frame.color_range = 6, ColorRange.MPEG  # BT.601: nothing is to be done
-    track = CameraTrack(lambda: frame, 50.0, 500_000, News())
+    track = CameraTrack(lambda: frame, 30.0, 500_000, News())
     async with asyncio.timeout(PATIENCE):
         sent = await track.recv()
     await track.close()
