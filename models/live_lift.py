@@ -135,7 +135,7 @@ class LiveLifter:
         self, lifter: Lifter, dtype: torch.dtype, calibration: Calibration | None = None
     ) -> None:
         size = self.size = lifter.config.size
-        # In eight bits pictures become codes, which the planes of a portrait do soonest.
+        # In eight bits a picture becomes codes, from the numbers as they are.
         self._input = (dtype, torch.channels_last)
         if calibration is not None:
             self._input = (torch.float32, torch.contiguous_format)
