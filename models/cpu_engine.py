@@ -27,7 +27,7 @@ from models.engine import Avatar, Picture, RenderRequest
 from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
 from models.int8 import available
-from models.lifter import FAINT, MOST, Layers, Lifter, to_gaussians
+from models.lifter import FAINT, MOST, Layers, Lifter, filled, to_gaussians
 from models.live_lift import LiveLifter, eroded, smoothness
 from models.portrait import Portrait, PortraitFinder
 from models.portrait_blend import ShownPortrait, countable, fine_size
@@ -118,7 +118,8 @@ class CpuEngine:
         dtype = self._dtype
         front, back = self._lifter(image.to(dtype), mask.to(dtype), torch.ones(1, dtype=dtype))
         distance = torch.tensor([portrait.distance])
-        lifted = to_gaussians(Layers(front.float(), back.float()), image, distance)
+        layers = filled(Layers(front.float(), back.float()), mask)
+        lifted = to_gaussians(layers, image, distance)
         keep = lifted.opacities[0] >= FAINT
         gaussians = Gaussians(
             lifted.means[0, keep],

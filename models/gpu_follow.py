@@ -26,7 +26,7 @@ from models.gpu_lift import (
 from models.gpu_slots import COLORS, PORTRAIT, AvatarSlots, FreeNumbers
 from models.graphs import Mark, Queue
 from models.kept_sides import KeptSides, PortraitView
-from models.lifter import CHANNELS, Layers, Lifter, to_gaussians
+from models.lifter import CHANNELS, Layers, Lifter, filled, to_gaussians
 from models.live_lift import map_weight
 from models.refiner import OneStepRefiner
 
@@ -244,7 +244,8 @@ class FollowChain:
         slot, place = block.slot.long(), block.place.long()
         picture = block.picture.to(memory_format=torch.channels_last).to(dtype)
         front, back = self._lifter(picture[:, :3], picture[:, 3:], self._given)
-        layers = self._averaged(Layers(front.float(), back.float()), place)
+        layers = filled(Layers(front.float(), back.float()), block.picture[:, 3:])
+        layers = self._averaged(layers, place)
         lifted = to_gaussians(layers, block.picture[:, :3], block.distance)
         view = PortraitView(block.camera_from_head, lifted.depth, block.picture[:, 3:])
         parts = self._places.known(place).merged(

@@ -17,7 +17,7 @@ from torch import Tensor
 from models.gaussians import Gaussians
 from models.gpu_slots import COLORS, PORTRAIT, AvatarSlots
 from models.graphs import Mark, Queue
-from models.lifter import FAINT, Layers, LiftedGaussians, Lifter, to_gaussians
+from models.lifter import FAINT, Layers, LiftedGaussians, Lifter, filled, to_gaussians
 from models.portrait_blend import countable, eroded
 from models.refiner import OneStepRefiner
 from models.reprojection import smoothness
@@ -138,9 +138,8 @@ class LiftChain:
         picture = portrait.picture.to(memory_format=torch.channels_last)
         image, mask = picture[:, :3], picture[:, 3:]
         front, back = self._lifter(image.to(dtype), mask.to(dtype), self._given)
-        lifted = to_gaussians(
-            Layers(front.float(), back.float()), portrait.picture[:, :3], portrait.distance
-        )
+        layers = filled(Layers(front.float(), back.float()), portrait.picture[:, 3:])
+        lifted = to_gaussians(layers, portrait.picture[:, :3], portrait.distance)
         slot = portrait.slot.long()  # [1]
         store_discs(slots, slot, placed(lifted, portrait.head_from_camera))
         store_portrait(slots, slot, portrait, lifted.depth, self._refiner, dtype)

@@ -30,6 +30,14 @@ MOST = 256 * 256 + 128 * 128
 """Discs of an avatar at most: the pixels of both layers."""
 
 
+GAP = 5
+"""Pixels: the least width of a gap in layer 1 that `filled` fills. Narrower ones are meant: along a
+step of depth layer 1 is left open for what lies behind it."""
+SURE, SOLID = 0.9, 2.0
+"""A mask above the first, a pixel within its edge, is believed; what is filled has at least the
+second as its raw opacity (0.98)."""
+
+
 @dataclass(frozen=True)
 class LifterConfig:
     """Sizes of the network. Portraits are `size` x `size`; layer 2 has half that resolution."""
@@ -152,6 +160,32 @@ class Lifter(nn.Module):
         fine = self.front_decoder(join(self.front_up, hidden, fine))
         front: Tensor = convolve(self.front_head, fine)
         return front, back
+
+
+def filled(layers: Layers, mask: Tensor) -> Layers:
+    """Layers with no gaps in what the camera sees of the person.
+
+    A network leaves out what it has seen on nobody, a plait on a shoulder or a crest of hair, even
+    where the mask says that it is the person's.
+
+    Args:
+        layers: what the network returned.
+        mask: that it was given, 0..1. [B, 1, S, S]
+    """
+    opacity = layers.front[:, 5:6]
+    solid = torch.where(_gaps(opacity, mask), opacity.clamp(min=SOLID), opacity)
+    return Layers(torch.cat([layers.front[:, :5], solid, layers.front[:, 6:]], 1), layers.back)
+
+
+def _gaps(opacity: Tensor, mask: Tensor) -> Tensor:
+    """Where the person is and layer 1 is not, from its raw opacity. Boolean [B, 1, S, S]"""
+
+    def spread(x: Tensor, by: int) -> Tensor:
+        return F.max_pool2d(x, 2 * by + 1, 1, by)
+
+    there = ((opacity > 0) | (mask < 0.5)).to(opacity.dtype)
+    middle = 1 - spread(there, GAP // 2)
+    return (spread(middle, GAP // 2 + 1) > 0) & (spread(1 - mask, 1) < 1 - SURE)
 
 
 def pixel_grid(size: int, like: Tensor) -> Tensor:

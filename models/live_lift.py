@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from cuda_kernels.live_discs import Discs, Rules
 from cuda_kernels.live_maps import Change, mix_maps, surfaces
 from models.gaussians import Gaussians
-from models.lifter import CHANNELS, FAINT, HALF_FOV, Lifter
+from models.lifter import CHANNELS, FAINT, GAP, HALF_FOV, SOLID, SURE, Lifter
 from models.portrait_blend import EDGE
 from models.quantised import Calibration, quantised
 from models.reprojection import SMOOTH, STEP
@@ -159,12 +159,13 @@ class LiveLifter:
         return portrait[:, :3], portrait[:, 3:]
 
     def maps(self, portrait: Tensor) -> Maps:
-        """Run the network.
+        """Run the network, and fill gaps.
 
         Args:
             portrait: sRGB 0..1, and the mask. [1, 4, S, S]
         """
         front, back = self._network(*self._inputs(portrait), self._given)
+        fill(front, portrait[0, 3])
         return Maps(front, back)
 
     def gaussians(
@@ -196,6 +197,29 @@ class LiveLifter:
             discs.means[:n], discs.axes[:n], discs.opacities[:n], discs.colors[:n]
         )
         return gaussians, depth[None, None]
+
+
+def fill(front: Tensor, mask: Tensor) -> None:
+    """As `models.lifter.filled`, on the CPU and in place.
+
+    Args:
+        front: layer 1, as in `Maps`. [S * S, 10]
+        mask: 0..1. [S, S]
+    """
+    half, outline = len(mask) // 2, mask.numpy()
+    opacity = front[:, 5].view(half, half, 2, 2).transpose(1, 2).reshape(mask.shape).numpy()
+    there = ((opacity > 0) | (outline < 0.5)).view(np.uint8)
+    middle = 1 - cv2.dilate(there, _square(GAP // 2))
+    if middle.any():
+        wide = cv2.dilate(middle, _square(GAP // 2 + 1)) > 0
+        gaps = torch.from_numpy(wide & (cv2.dilate(1 - outline, _square(1)) < 1 - SURE))
+        rows = gaps.view(half, 2, half, 2).transpose(1, 2).flatten()
+        front[rows, 5] = front[rows, 5].clamp(min=SOLID)
+
+
+def _square(by: int) -> np.ndarray:
+    """What spreads by so many pixels."""
+    return np.ones((2 * by + 1, 2 * by + 1), np.uint8)
 
 
 def eroded(mask: Tensor) -> Tensor:

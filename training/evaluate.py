@@ -1,13 +1,17 @@
 """How close are rendered views of held-out people to the truth? One command, JSON and a table.
 
     visavis-train evaluate --people DIR [--lifter FILE] [--refiner FILE] [--size 512]
-                           [--json OUT] [--sheet PNG] [--plot PNG] [--identity]
+                           [--json OUT] [--sheet PNG] [--plot PNG] [--identity] [--limits]
+                           [--per-yaw]
 
 DIR holds people in the test layout: view 0 is the input, the others are targets. `ci` is half of a
 95 % confidence interval of the mean over people; `training.measures` says what the other columns
 are. "As shown" is with the portrait's own pixels near its camera (`models.portrait_blend`).
-Agreement of neighbouring views and jitter under camera noise follow in a second table, and with
-`--identity` distances between faces in a third: see `training.identity`.
+With `--limits` rows follow of what could be had: the raw splat with the true depth of what the
+portrait shows, and with the portrait's own pixels there as well (`training.limits`). With
+`--per-yaw` every measure has a table of its own over the yaws, where else only PSNR is told by yaw.
+Agreement of neighbouring views and jitter under camera noise follow in another table, and with
+`--identity` distances between faces: see `training.identity`.
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ from models.weights import (
 )
 from training.dataset import CorpusError, People
 from training.identity import FaceEmbedder, identity
-from training.measures import Scores, score, summary, view_names
+from training.limits import TrueDepth
+from training.measures import Scores, per_yaw, score, summary, view_names
 from training.numbers import number
 from training.predictions import (
     LIFTED,
@@ -98,12 +103,13 @@ class HeldOut:
         }
 
 
-def table(rows: dict[str, dict[str, float]], title: str = "") -> str:
-    """Rows of measures as a Markdown table, with `title` in its corner."""
+def table(rows: dict[str, dict[str, float]], title: str = "", digits: int = 2) -> str:
+    """Rows of measures as a Markdown table, with `title` in its corner; `digits` after the point,
+    where DIGITS does not say how many."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     lines = ["| " + " | ".join([title, *names]) + " |", "|---" * (len(names) + 1) + "|"]
     for label, row in rows.items():
-        cells = (f"{row[n]:.{DIGITS.get(n, 2)}f}" if n in row else "-" for n in names)
+        cells = (f"{row[n]:.{DIGITS.get(n, digits)}f}" if n in row else "-" for n in names)
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -153,6 +159,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", type=Path, help="picture of truth, raw and refined to write")
     parser.add_argument("--plot", type=Path, help="picture of the measures over views to write")
     parser.add_argument("--identity", action="store_true", help="measure distances between faces")
+    parser.add_argument("--per-yaw", action="store_true", help="print each measure by yaw")
+    parser.add_argument(
+        "--limits", action="store_true", help="measure too what true depth would bring"
+    )
     parser.add_argument("--sheet-people", type=int, default=6, help="people on the sheet")
 
 
@@ -186,11 +196,18 @@ def run(options: argparse.Namespace) -> None:
         whole = replace(networks[f"refined, sigma {level:g}"], blend=True)
         networks[f"refined, sigma {level:g}, as shown"] = whole
     depth = mean_depth(people)
+    if depth is None and options.limits:
+        raise VisavisError(f"{options.people} holds no depth, which --limits needs. Leave it out.")
+    limits: dict[str, Predict] = {
+        "raw, true depth": TrueDepth(lifter),
+        "raw, true depth and pixels": TrueDepth(lifter, pixels=True),
+    }
     predictions: dict[str, Predict] = {
         "input repeated": input_repeated,
         **({} if depth is None else {"warped with the mean head": warped(depth)}),
         "raw, no mask given": Networks(lifter, given=False, variant=variant),
         **networks,
+        **(limits if options.limits else {}),
     }
     names = view_names(people)
     scores: dict[str, Scores] = {
@@ -199,6 +216,11 @@ def run(options: argparse.Namespace) -> None:
     }
     rows = {label: summary(values, names) for label, values in scores.items()}
     print(table(rows), end="\n\n", flush=True)
+    yaws = {label: per_yaw(values, names) for label, values in scores.items()}
+    if options.per_yaw:
+        for name in dict.fromkeys(name for row in yaws.values() for name in row):
+            measured = {label: row[name] for label, row in yaws.items() if name in row}
+            print(table(measured, name, DIGITS.get(name, 2)), end="\n\n", flush=True)
     moving = {
         label: {
             "neighbours agree, dB": consistency(chain, people, options.limit),
@@ -207,7 +229,7 @@ def run(options: argparse.Namespace) -> None:
         for label, chain in networks.items()
     }
     print(table(moving), flush=True)
-    report: dict[str, object] = {"views": names, "rows": rows, "moving": moving}
+    report: dict[str, object] = {"views": names, "rows": rows, "yaws": yaws, "moving": moving}
     if embed:
         faces = identity(predictions, people, names, embed, options.limit, options.size)
         print("\n" + table(faces, "identity distance"))

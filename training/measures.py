@@ -99,6 +99,28 @@ def _groups(names: list[str]) -> dict[str, list[int]]:
     return yaws | (pitches if len(pitches) > 1 else {})
 
 
+def per_yaw(scores: Scores, names: list[str]) -> dict[str, dict[str, float]]:
+    """Means over people of each of MEASURES at the input, at each yaw and, where there are several,
+    at each pitch; and as "psnr, interval" half of the 95 % interval of the first."""
+    groups = _groups(names)
+    result = {}
+    for name in MEASURES:
+        columns = {key: scores[name][:, members].mean(1) for key, members in groups.items()}
+        result[name] = {
+            key: float(values.mean())
+            for key, values in columns.items()
+            if not np.isnan(values).any()
+        }
+        if name == "psnr" and len(scores[name]) > 1:
+            result["psnr, interval"] = {k: _half_interval(v) for k, v in columns.items()}
+    return {name: row for name, row in result.items() if row}
+
+
+def _half_interval(values: NDArray[np.float64]) -> float:
+    """Half of the 95 % interval of a mean."""
+    return float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+
+
 def summary(scores: Scores, names: list[str]) -> dict[str, float]:
     """PSNR per yaw (and, where there are several, per pitch), and means over all views but the
     input; `ci`: half of a 95 % interval of the mean PSNR over people."""
@@ -107,7 +129,7 @@ def summary(scores: Scores, names: list[str]) -> dict[str, float]:
     per_person = scores["psnr"][:, 1:].mean(1)
     result["mean"] = float(per_person.mean())
     if len(per_person) > 1:
-        result["ci"] = float(1.96 * per_person.std(ddof=1) / np.sqrt(len(per_person)))
+        result["ci"] = _half_interval(per_person)
     for name in MEASURES[1:]:
         values = scores[name][:, 1:]
         if not np.isnan(values).any():

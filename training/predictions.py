@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.lifter import CHANNELS, Layers, LiftedGaussians, Lifter, to_gaussians
+from models.lifter import CHANNELS, Layers, LiftedGaussians, Lifter, filled, to_gaussians
 from models.portrait_blend import blended, countable, eroded
 from models.refiner import OneStepRefiner, refiner_input
 from models.reprojection import portrait_detail, readable, smoothness
@@ -92,7 +92,8 @@ class Networks:
         with torch.autocast("cpu", torch.bfloat16):
             front, back = self.lifter(image, shown, torch.full((1,), float(self.given)))
         portrait = torch.cat([image * mask, mask], 1)
-        person = lifted(Layers(front.float(), back.float()), image, portrait, views)
+        layers = filled(Layers(front.float(), back.float()), shown)
+        person = lifted(layers, image, portrait, views)
         if sensor_noise is not None:
             person.shown = countable(image, eroded(mask), smoothness(person.gaussians.depth))
         person.gaussians = self.variant.kept(person.gaussians)

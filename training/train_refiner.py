@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.lifter import Layers, Lifter, to_gaussians
+from models.lifter import Layers, Lifter, filled, to_gaussians
 from models.refiner import RENDER, OneStepRefiner, Refiner, refiner_input
 from models.reprojection import portrait_detail, readable
 from models.weights import load_lifter, load_refiner
@@ -151,7 +151,8 @@ def prepare(
     )
     with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
         front, back = lifter(image, mask, given)
-    front, back = front.float(), back.float()
+    layers = filled(Layers(front.float(), back.float()), mask)
+    front, back = layers.front, layers.back
     if not shaken and rng.uniform() < 0.6:  # two of one person would be mistaken differently
         front, back = mistaken(front, back, generator)
     gaussians = variant.kept(to_gaussians(Layers(front, back), image, distance[:, 0]))

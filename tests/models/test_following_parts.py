@@ -8,8 +8,8 @@ from torch import Tensor
 from models.gaussians import Gaussians
 from models.head_motion import HeadMotion
 from models.kept_sides import KeptSides, PortraitView, in_head_space, share_of
-from models.lifter import FAINT, Layers, Lifter, LifterConfig, to_gaussians
-from models.live_lift import LiveLifter, MapFilter, Maps, eroded, map_weight, smoothness
+from models.lifter import FAINT, Layers, Lifter, LifterConfig, filled, to_gaussians
+from models.live_lift import LiveLifter, MapFilter, Maps, eroded, fill, map_weight, smoothness
 from models.one_euro import OneEuro
 from models.portrait_blend import eroded as eroded_in_torch
 from models.reprojection import smoothness as smoothness_in_torch
@@ -94,7 +94,8 @@ def test_the_quick_lifter_makes_the_same_discs(lifter: Lifter) -> None:
     with torch.no_grad():
         ours, depth = quick.gaussians(quick.maps(portrait), portrait[0, :3], 0.75, head_from_camera)
         maps = lifter(portrait[:, :3], portrait[:, 3:], torch.ones(1))
-        lifted = to_gaussians(Layers(*maps), portrait[:, :3], torch.tensor([0.75]))
+        layers = filled(Layers(*maps), portrait[:, 3:])
+        lifted = to_gaussians(layers, portrait[:, :3], torch.tensor([0.75]))
     cells = [by_cells(torch.arange(n * n).view(n, n)) for n in (64, 32)]
     order = torch.cat([cells[0], 64 * 64 + cells[1]])
     order = order[lifted.opacities[0, order] >= FAINT]
@@ -107,6 +108,19 @@ def test_the_quick_lifter_makes_the_same_discs(lifter: Lifter) -> None:
     torch.testing.assert_close(depth, lifted.depth)
     torch.testing.assert_close(smoothness(depth), smoothness_in_torch(depth)[0, 0])
     torch.testing.assert_close(eroded(portrait[0, 3:]), eroded_in_torch(portrait[:, 3:])[0, 0])
+
+
+def test_gaps_are_filled_as_in_torch() -> None:
+    torch.manual_seed(2)
+    blobs = torch.nn.functional.interpolate(torch.randn(1, 2, 9, 9), size=(64, 64), mode="bicubic")
+    layers = Layers(torch.randn(1, 10, 64, 64), torch.randn(1, 10, 32, 32))
+    layers.front[:, 5] = 4 * blobs[:, 0]
+    mask = (2 * blobs[0, 1] + 0.8).clamp(0, 1)
+    theirs = filled(layers, mask[None, None]).front
+    assert 20 < (theirs != layers.front).sum() < 2000
+    ours = by_cells(layers.front[0].permute(1, 2, 0))
+    fill(ours, mask)
+    torch.testing.assert_close(ours, by_cells(theirs[0].permute(1, 2, 0)))
 
 
 def by_cells(grid: Tensor) -> Tensor:

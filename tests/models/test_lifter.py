@@ -10,6 +10,7 @@ from models.lifter import (
     Layers,
     Lifter,
     LifterConfig,
+    filled,
     pixel_grid,
     surface_tangents,
     to_gaussians,
@@ -55,6 +56,23 @@ def test_back_layer_lies_behind_the_front() -> None:
     behind = lifted.means[0, SIZE * SIZE :, 2].view(SIZE // 2, SIZE // 2)
     front = lifted.depth[0, 0].view(SIZE // 2, 2, SIZE // 2, 2).mean((1, 3))
     assert (behind > front + 0.009).all()
+
+
+def test_a_gap_in_the_person_is_filled_and_a_narrow_one_left_open() -> None:
+    layers = flat()
+    opacity, mask = layers.front[0, 5], torch.zeros(1, 1, SIZE, SIZE)
+    opacity[:], mask[..., 4:28, 4:28] = 3.0, 1.0
+    opacity[:4] = opacity[28:] = opacity[:, :4] = opacity[:, 28:] = -4
+    opacity[10:16, 4:24] = -2.0  # a plait, up to the mask's edge
+    opacity[20:24, 8:24] = -2.0  # where layer 1 is open for layer 2
+    before = layers.front.clone()
+    front = filled(layers, mask).front[0, 5]
+    assert (front[10:16, 5:24] == 2).all() and (front[10:16, 4] == -2).all()
+    assert (front[20:24, 8:24] == -2).all()
+    assert (front[:4] == -4).all() and (front == 3).any()
+    assert torch.equal(layers.front, before)
+    for believed in (torch.zeros_like(mask), 0.8 * mask):
+        assert torch.equal(filled(layers, believed).front, before)
 
 
 def test_half_resolution_stands_for_two_by_two_pixels() -> None:

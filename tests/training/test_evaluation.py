@@ -15,7 +15,7 @@ from tests.training.balls import ball
 from training.cli import main
 from training.dataset import People
 from training.evaluate import evaluate
-from training.measures import score, summary, view_names
+from training.measures import per_yaw, score, summary, view_names
 from training.predictions import Networks, Prediction, input_repeated, mean_depth, on_grey, warped
 from training.stability import warp
 
@@ -69,6 +69,20 @@ def test_views_from_the_same_side_share_a_column() -> None:
     assert not any("#" in name for name in measured)
 
 
+def test_each_measure_is_told_by_yaw(balls: Path, large_balls: Path) -> None:
+    people = People(balls)
+    names, scores = view_names(people), score(input_repeated, people)
+    told = per_yaw(scores, names)
+    assert list(told["iou"]) == names and "depth" not in told
+    assert told["sharpness"]["-45"] == pytest.approx(scores["sharpness"][:, 2].mean())
+    assert told["psnr, interval"]["30"] == pytest.approx(
+        1.96 * scores["psnr"][:, 6].std(ddof=1) / np.sqrt(2)
+    )
+    alone = People(large_balls)  # one person has no interval
+    told = per_yaw(score(input_repeated, alone), view_names(alone))
+    assert "psnr, interval" not in told and "pitch -15" in told["ssim"]
+
+
 def test_views_are_measured_at_512_too(large_balls: Path) -> None:
     people, networks = People(large_balls), Networks(load_lifter(), load_refiner())
     views = people.views(np.array([0]), np.arange(5)[None], 512)
@@ -117,6 +131,7 @@ def test_evaluate_writes_rows_scores_and_a_sheet(
 ) -> None:
     report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
     arguments = f"--people {balls} --limit 1 --levels 0.3 --json {report} --sheet {sheet}"
+    arguments += " --per-yaw"
     assert main(["evaluate", *arguments.split()]) == 0
     printed = capsys.readouterr().out
     data = json.loads(report.read_text())
@@ -130,6 +145,8 @@ def test_evaluate_writes_rows_scores_and_a_sheet(
         "refined, sigma 0.3, as shown",
     ]
     assert all(f"| {label} |" in printed for label in data["rows"])
+    assert all(f"| {name} | input | -6 | -45 |" in printed for name in ("psnr", "iou", "depth"))
+    assert data["yaws"]["raw"]["depth"]["30"] > 0
     assert len(data["scores"]["raw"]["psnr"][0]) == len(data["views"]) == 8
     assert data["moving"]["raw"]["jitter, levels"] > 0
     assert sheet.stat().st_size > 10_000
