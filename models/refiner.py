@@ -118,18 +118,12 @@ class PortraitAttention(nn.Module):
         self.key_value = nn.Linear(channels, 2 * channels)
         self.portrait_key_value = nn.Linear(channels, 2 * channels)
         self.out = nn.Linear(channels, channels)
-        self.position = nn.Parameter(0.5 * torch.randn(1, channels, tokens, tokens))
+        self.position = nn.Parameter(0.02 * torch.randn(1, channels, tokens, tokens))
 
     def portrait(self, features: Tensor) -> Tensor:
-        """Keys and values of portrait features [B, C, T, T]. [B, 2, heads, T*T, C / heads]
-
-        What all tokens have in common is taken out first, channel by channel. Nothing else holds
-        these features back: without it they grew to 5.7e9 in training, by what they have in common,
-        and left all tokens alike.
-        """
-        unlike = F.instance_norm(features.float()).to(features.dtype)
-        tokens = self.portrait_norm(_rows(unlike))
-        return self._split(self.portrait_key_value(tokens + _rows(self.position)), 2)
+        """Keys and values of portrait features [B, C, T, T]. [B, 2, heads, T*T, C / heads]"""
+        tokens = self.portrait_norm((features + self.position).flatten(2).transpose(1, 2))
+        return self._split(self.portrait_key_value(tokens), 2)
 
     def forward(self, x: Tensor, portrait: Tensor) -> Tensor:
         """Mix render features [B, C, h, w] with the portrait's keys and values."""
@@ -137,7 +131,7 @@ class PortraitAttention(nn.Module):
         position: Tensor = self.position
         if (height, width) != (self.tokens, self.tokens):
             position = F.interpolate(position, size=(height, width), mode="bilinear")
-        tokens = self.norm(_rows(x)) + _rows(position)
+        tokens = self.norm((x + position).flatten(2).transpose(1, 2))
         query = self._split(self.query(tokens), 1)[:, 0]
         key_value = torch.cat(
             [self._split(self.key_value(tokens), 2), portrait.to(tokens.dtype)], 3
@@ -152,11 +146,6 @@ class PortraitAttention(nn.Module):
         return x.view(batch, length, parts, self.heads, width // parts // self.heads).permute(
             0, 2, 3, 1, 4
         )
-
-
-def _rows(features: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, H * W, C]"""
-    return features.flatten(2).transpose(1, 2)
 
 
 class Refiner(nn.Module):
