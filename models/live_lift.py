@@ -21,7 +21,18 @@ from torch import Tensor, nn
 from cuda_kernels.live_discs import Discs, Rules
 from cuda_kernels.live_maps import Change, mix_maps, surfaces
 from models.gaussians import Gaussians
-from models.lifter import CHANNELS, FAINT, GAP, HALF_FOV, SOLID, SURE, Lifter
+from models.lifter import (
+    CHANNELS,
+    FAINT,
+    GAP,
+    HALF_FOV,
+    RIM,
+    SOLID,
+    SPREAD,
+    SURE,
+    Lifter,
+    depth_around,
+)
 from models.portrait_blend import EDGE
 from models.quantised import Calibration, quantised
 from models.reprojection import SMOOTH, STEP
@@ -206,15 +217,34 @@ def fill(front: Tensor, mask: Tensor) -> None:
         front: layer 1, as in `Maps`. [S * S, 10]
         mask: 0..1. [S, S]
     """
-    half, outline = len(mask) // 2, mask.numpy()
-    opacity = front[:, 5].view(half, half, 2, 2).transpose(1, 2).reshape(mask.shape).numpy()
-    there = ((opacity > 0) | (outline < 0.5)).view(np.uint8)
+    size, outline = len(mask), mask.numpy()
+    depth, opacity = (_plane(front[:, channel], size) for channel in (0, 5))
+    there = ((opacity.numpy() > 0) | (outline < 0.5)).view(np.uint8)
     middle = 1 - cv2.dilate(there, _square(GAP // 2))
-    if middle.any():
-        wide = cv2.dilate(middle, _square(GAP // 2 + 1)) > 0
-        gaps = torch.from_numpy(wide & (cv2.dilate(1 - outline, _square(1)) < 1 - SURE))
-        rows = gaps.view(half, 2, half, 2).transpose(1, 2).flatten()
-        front[rows, 5] = front[rows, 5].clamp(min=SOLID)
+    if not middle.any():
+        return
+    wide = cv2.dilate(middle, _square(GAP // 2 + RIM)) > 0
+    gaps = torch.from_numpy(wide & (cv2.dilate(1 - outline, _square(1)) < 1 - SURE))
+    solid = (opacity > 1) & (mask > 0.5) & ~gaps
+    around = depth_around(depth[None, None], solid[None, None])[0, 0]
+    rows = _cells(gaps)
+    patch = front[rows]
+    patch[:, 0] = _cells(around)[rows]
+    patch[:, 1:3], patch[:, 3:5], patch[:, 6:9] = 0, SPREAD, 0
+    patch[:, 5].clamp_(min=SOLID)
+    front[rows] = patch
+
+
+def _plane(numbers: Tensor, size: int) -> Tensor:
+    """Cells of 2 x 2 pixels, cell after cell, as a picture. [S * S] -> [S, S]"""
+    half = size // 2
+    return numbers.view(half, half, 2, 2).transpose(1, 2).reshape(size, size)
+
+
+def _cells(plane: Tensor) -> Tensor:
+    """The inverse of `_plane`."""
+    half = len(plane) // 2
+    return plane.view(half, 2, half, 2).transpose(1, 2).flatten()
 
 
 def _square(by: int) -> np.ndarray:

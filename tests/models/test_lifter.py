@@ -59,20 +59,37 @@ def test_back_layer_lies_behind_the_front() -> None:
 
 
 def test_a_gap_in_the_person_is_filled_and_a_narrow_one_left_open() -> None:
-    layers = flat()
-    opacity, mask = layers.front[0, 5], torch.zeros(1, 1, SIZE, SIZE)
-    opacity[:], mask[..., 4:28, 4:28] = 3.0, 1.0
-    opacity[:4] = opacity[28:] = opacity[:, :4] = opacity[:, 28:] = -4
-    opacity[10:16, 4:24] = -2.0  # a plait, up to the mask's edge
-    opacity[20:24, 8:24] = -2.0  # where layer 1 is open for layer 2
+    layers = flat(64)
+    front, mask = layers.front[0], torch.zeros(1, 1, 64, 64)
+    front[1:5], front[6:] = 0.7, 0.3
+    opacity = front[5]
+    opacity[:], mask[..., 6:58, 6:58] = 3.0, 1.0
+    opacity[:6] = opacity[58:] = opacity[:, :6] = opacity[:, 58:] = -4
+    opacity[16:26, 6:50] = -2.0  # a plait, up to the mask's edge
+    opacity[42:50, 12:50] = -2.0  # where layer 1 is open for layer 2
+    front[0] = torch.where(torch.arange(64) < 24, 0.5, -0.5)  # a step of depth down the middle
+    front[0, 16:26, 6:50] = 9.0  # of which nobody knows anything
     before = layers.front.clone()
-    front = filled(layers, mask).front[0, 5]
-    assert (front[10:16, 5:24] == 2).all() and (front[10:16, 4] == -2).all()
-    assert (front[20:24, 8:24] == -2).all()
-    assert (front[:4] == -4).all() and (front == 3).any()
+    result = filled(layers, mask)
+    patch = result.front[0, :, 16:26, 7:50]
+    assert (patch[5] == 2).all() and (patch[1:3] == 0).all() and (patch[6:9] == 0).all()
+    assert (patch[9] == 0.3).all()
+    assert -0.5 < patch[0, 0, -1] < patch[0, 0, 0] <= 0.5
+    assert patch[0].mean() > -0.1  # nearer to the farther side: that is 17 of these 43 columns
+    untouched = torch.ones(64, 64, dtype=torch.bool)
+    untouched[13:29, 7:53] = False  # three pixels around it are its rim
+    assert torch.equal(result.front[0, :, untouched], before[0, :, untouched])
+    assert (result.front[0, 5, 16:26, 6] == -2).all()
     assert torch.equal(layers.front, before)
     for believed in (torch.zeros_like(mask), 0.8 * mask):
         assert torch.equal(filled(layers, believed).front, before)
+
+
+def test_a_person_without_anything_solid_is_filled_at_the_heads_middle() -> None:
+    layers = flat()
+    layers.front[:, 5], layers.front[:, 0] = -3.0, 4.0
+    front = filled(layers, torch.ones(1, 1, SIZE, SIZE)).front[0]
+    assert (front[5] == 2).all() and (front[0] == 0).all()
 
 
 def test_half_resolution_stands_for_two_by_two_pixels() -> None:
