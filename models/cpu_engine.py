@@ -28,7 +28,7 @@ from models.frame_check import FrameCheck
 from models.gaussians import Gaussians
 from models.int8 import available
 from models.lifter import FAINT, MOST, Layers, Lifter, filled, to_gaussians
-from models.live_lift import LiveLifter, eroded, smoothness
+from models.live_lift import LiveLifter, eroded, fading, smoothness
 from models.portrait import Portrait, PortraitFinder
 from models.portrait_blend import ShownPortrait, countable, fine_size
 from models.portrait_reading import PortraitReading, Reading
@@ -172,7 +172,7 @@ class CpuEngine:
 
         def read() -> Reading:
             source = torch.cat([portrait.image * portrait.mask, portrait.mask])[None]
-            surface = PortraitSurface(source * smooth, depth, camera_from_head)
+            surface = PortraitSurface(source * fading(smooth), depth, camera_from_head)
             if tokens is not None:
                 return tokens, surface
             encoded = self._refiner.encode_portrait(

@@ -20,7 +20,7 @@ from models.graphs import Mark, Queue
 from models.lifter import FAINT, Layers, LiftedGaussians, Lifter, filled, to_gaussians
 from models.portrait_blend import countable, eroded
 from models.refiner import OneStepRefiner
-from models.reprojection import smoothness
+from models.reprojection import fading, smoothness
 
 PIXELS = COLORS * PORTRAIT * PORTRAIT
 
@@ -216,6 +216,6 @@ def store_portrait(
     tokens = refiner.encode_portrait(source.to(dtype, memory_format=torch.channels_last))
     slots.tokens.index_copy_(0, slot, tokens.to(slots.tokens.dtype))
     smooth = smoothness(depth)
-    slots.pictures.index_copy_(0, slot, source * smooth)
+    slots.pictures.index_copy_(0, slot, source * fading(smooth))
     slots.depths.index_copy_(0, slot, depth)
     slots.shown.index_copy_(0, slot, countable(portrait.fine, eroded(picture[:, 3:]), smooth))

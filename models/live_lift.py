@@ -35,7 +35,7 @@ from models.lifter import (
 )
 from models.portrait_blend import EDGE
 from models.quantised import Calibration, quantised
-from models.reprojection import SMOOTH, STEP
+from models.reprojection import FADE, FROM_STEPS, SMOOTH, STEP
 
 TAN = math.tan(HALF_FOV)
 LEAST_LOGIT = 0.5 * math.log(FAINT / 0.995 / (1 - FAINT / 0.995))
@@ -263,3 +263,9 @@ def smoothness(depth: Tensor) -> Tensor:
     square = np.ones((3, 3), np.uint8)
     apart = torch.from_numpy(cv2.dilate(surface, square) - cv2.erode(surface, square))
     return ((STEP - apart) / (STEP - SMOOTH)).clamp_(0, 1)
+
+
+def fading(smooth: Tensor) -> Tensor:
+    """As `models.reprojection.fading`, on the CPU. [S, S] -> [S, S]"""
+    inner = cv2.erode(smooth.numpy(), np.ones((FROM_STEPS, FROM_STEPS), np.uint8))
+    return torch.from_numpy(cv2.blur(inner, (FADE, FADE), borderType=cv2.BORDER_REPLICATE))

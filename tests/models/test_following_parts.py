@@ -9,9 +9,19 @@ from models.gaussians import Gaussians
 from models.head_motion import HeadMotion
 from models.kept_sides import KeptSides, PortraitView, in_head_space, share_of
 from models.lifter import FAINT, Layers, Lifter, LifterConfig, filled, to_gaussians
-from models.live_lift import LiveLifter, MapFilter, Maps, eroded, fill, map_weight, smoothness
+from models.live_lift import (
+    LiveLifter,
+    MapFilter,
+    Maps,
+    eroded,
+    fading,
+    fill,
+    map_weight,
+    smoothness,
+)
 from models.one_euro import OneEuro
 from models.portrait_blend import eroded as eroded_in_torch
+from models.reprojection import fading as fading_in_torch
 from models.reprojection import smoothness as smoothness_in_torch
 from models.still_filter import FLOOR, StillFilter
 
@@ -106,7 +116,9 @@ def test_the_quick_lifter_makes_the_same_discs(lifter: Lifter) -> None:
     for name in ("means", "axes", "opacities", "colors"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
     torch.testing.assert_close(depth, lifted.depth)
-    torch.testing.assert_close(smoothness(depth), smoothness_in_torch(depth)[0, 0])
+    smooth = smoothness(depth)
+    torch.testing.assert_close(smooth, smoothness_in_torch(depth)[0, 0])
+    torch.testing.assert_close(fading(smooth), fading_in_torch(smooth[None, None])[0, 0])
     torch.testing.assert_close(eroded(portrait[0, 3:]), eroded_in_torch(portrait[:, 3:])[0, 0])
 
 
