@@ -1,7 +1,7 @@
-"""How well do neighbouring views of the truth itself agree? By OpenGL, and blurred step by step.
+r"""How well do neighbouring views of the truth itself agree? By OpenGL, and blurred step by step.
 
-    python -m benchmarks.truth_agreement --facekit ict_facekit.npz [--seeds 910000:910024]
-                                         [--assets unseen]
+    python -m benchmarks.truth_agreement --facekit ict_facekit.npz --seeds 910000:910024 \
+        --assets unseen
 
 `visavis-train evaluate` warps a view onto its neighbour 5 degrees on, and counts the difference as
 disagreement. The warp blurs what it moves, and light that changes with the direction disagrees by
@@ -68,7 +68,6 @@ def main() -> None:
     add_facekit(parser)
     add_seeds(parser)
     add_assets(parser)
-    parser.set_defaults(seeds=range(910000, 910024), assets="unseen")
     chosen = parser.parse_args()
     kit = FaceKit.load(chosen.facekit)
     renderer, rows = Renderer(kit, SIZE), []
