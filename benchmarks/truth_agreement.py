@@ -13,10 +13,12 @@ agree better.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from training.evaluate import table
 from training.people.arguments import add_assets, add_facekit, add_seeds
@@ -42,25 +44,25 @@ def agreement(renderer: Renderer) -> np.ndarray:
         pictures, depths = zip(*(renderer.render(view) for view in views), strict=True)
         depth = torch.from_numpy(np.stack(depths))
         cameras = torch.from_numpy(np.stack([v.world_to_camera for v in views])).float()
-        rows.append([_blurred_agreement(pictures, depth, cameras, sigma) for sigma in BLURS])
-        rows[-1] = [(decibel, energy / rows[-1][0][1]) for decibel, energy in rows[-1]]
+        truth = [picture.astype(np.float32) / 255 for picture in pictures]
+        both = warp(_stacked(truth), depth, cameras)[1]  # the same pixels for every blur
+        person = F.max_pool2d(_stacked(truth)[:1, 3:], 9, 1, 4)[0, 0, :-1, :-1] > 0.02
+        row = []
+        for sigma in BLURS:
+            seen = [cv2.GaussianBlur(x, (0, 0), sigma) if sigma else x for x in truth]
+            moved = on_grey(warp(_stacked(seen), depth, cameras)[0])
+            shown = on_grey(_stacked(seen)[0])
+            error = ((moved - shown) ** 2).mean(0)[both].mean()
+            dx, dy = shown.diff(dim=-1)[:, :-1], shown.diff(dim=-2)[..., :-1]
+            gradient = torch.sqrt(dx * dx + dy * dy)[:, person].mean()
+            row.append((float(-10 * torch.log10(error)), float(gradient)))
+        rows.append([(decibel, gradient / row[0][1]) for decibel, gradient in row])
     return np.array(rows)
 
 
-def _blurred_agreement(
-    pictures: tuple[np.ndarray, ...], depth: torch.Tensor, cameras: torch.Tensor, sigma: float
-) -> tuple[float, float]:
-    """dB, and the mean gradient over the person."""
-    floats = [picture.astype(np.float32) / 255 for picture in pictures]
-    if sigma:
-        floats = [cv2.GaussianBlur(picture, (0, 0), sigma) for picture in floats]
-    rgba = torch.from_numpy(np.stack(floats)).permute(0, 3, 1, 2)
-    moved, both = warp(rgba, depth, cameras)
-    shown = on_grey(rgba[0])
-    error = ((on_grey(moved) - shown) ** 2).mean(0)[both].mean()
-    dx, dy = shown.diff(dim=-1)[:, :-1], shown.diff(dim=-2)[..., :-1]
-    inside = depth[0, :-1, :-1] > 0
-    return float(-10 * torch.log10(error)), float(torch.sqrt(dx * dx + dy * dy)[:, inside].mean())
+def _stacked(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    """[2, 4, S, S]"""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
 def main() -> None:

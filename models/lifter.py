@@ -28,17 +28,16 @@ FAINT = 0.05
 """Discs of less opacity are dropped: half of all, and no measure changes."""
 MOST = 256 * 256 + 128 * 128
 """Discs of an avatar at most: the pixels of both layers."""
-
-
 GAP, RIM = 9, 3
 """Pixels: the least width of a gap in layer 1 that `filled` fills, and how far around it. Narrower
 ones may be meant: along a step of depth layer 1 is left open for what lies behind it."""
-SURE, SOLID, SPREAD = 0.9, 2.0, 0.2
-"""A mask above the first, a pixel within its edge, is believed; what is filled has at least the
-second as its raw opacity (0.98), and the third as its raw scales."""
-FARTHER = 2.5
-"""What is filled takes the depth of what is around it, of the farther more than of the nearer by e
-in 3 cm: hair hangs beside the neck, not before the chin."""
+BELIEVED = 0.9
+"""What a mask must be above, a pixel within its edge, for a gap to be one."""
+SOLID, RAW_SCALE = 2.0, 0.2
+"""Of what is filled: its least raw opacity (0.98), and its raw scales."""
+FARTHER, FARTHEST = 2.5, 1.0
+"""What is filled takes the depth of what is around it, weighted e-fold for every 3 cm that it is
+farther, up to 8 cm behind the head's middle: hair hangs beside the neck, not before the chin."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def filled(layers: Layers, mask: Tensor) -> Layers:
 
     A network leaves out what it has seen on nobody, a plait on a shoulder or a crest of hair, even
     where the mask says that it is the person's. There layer 1 becomes the portrait itself, at the
-    depth of what is around it.
+    depth of what is around it. Layer 2, which is told from layer 1 on, moves along.
 
     Args:
         layers: what the network returned.
@@ -179,9 +178,10 @@ def filled(layers: Layers, mask: Tensor) -> Layers:
     front, opacity = layers.front, layers.front[:, 5:6]
     gaps = _gaps(opacity, mask)
     solid = (opacity > 1) & (mask > 0.5) & ~gaps
-    depth, none = depth_around(front[:, :1], solid), torch.zeros_like(opacity)
-    parts = [depth, none, none, none + SPREAD, none + SPREAD, opacity.clamp(min=SOLID)]
-    patch = torch.cat([*parts, none, none, none, front[:, 9:]], 1)
+    depth, zero = depth_around(front[:, :1], solid), torch.zeros_like(opacity)
+    scale = torch.full_like(opacity, RAW_SCALE)
+    parts = [depth, zero, zero, scale, scale, opacity.clamp(min=SOLID), zero, zero, zero]
+    patch = torch.cat([*parts, front[:, 9:]], 1)
     return Layers(torch.where(gaps, patch, front), layers.back)
 
 
@@ -193,21 +193,20 @@ def _gaps(opacity: Tensor, mask: Tensor) -> Tensor:
 
     there = ((opacity > 0) | (mask < 0.5)).to(opacity.dtype)
     middle = 1 - spread(there, GAP // 2)
-    return (spread(middle, GAP // 2 + RIM) > 0) & (spread(1 - mask, 1) < 1 - SURE)
+    return (spread(middle, GAP // 2 + RIM) > 0) & (spread(1 - mask, 1) < 1 - BELIEVED)
 
 
 def depth_around(depth: Tensor, solid: Tensor) -> Tensor:
-    """Mean raw depth of what is solid around each pixel, within a fifth of the picture, or where
-    nothing is, within the whole. [B, 1, S, S]"""
+    """Mean raw depth of what is solid around each pixel: within about a quarter of the picture, or
+    where nothing is, within the whole. See FARTHER. [B, 1, S, S]"""
     size = depth.shape[-1]
-    weight = solid * torch.exp((FARTHER * depth).clamp(-8, 8))
-    sums, trust = torch.zeros_like(depth.expand(-1, 2, -1, -1)), 1.0
-    for cells in (8, 2):
+    weight = solid * torch.exp(FARTHER * depth.clamp(-FARTHEST, FARTHEST))
+    sums = torch.zeros_like(depth.expand(-1, 2, -1, -1))
+    for cells, trust in ((8, 1.0), (2, 1e-3)):  # the whole picture counts where the rest is nothing
         coarse = F.avg_pool2d(torch.cat([depth * weight, weight], 1), size // cells)
         coarse = F.avg_pool2d(coarse, 3, 1, 1)
         sums = sums + trust * F.interpolate(coarse, size=(size, size), mode="bilinear")
-        trust *= 1e-3
-    return sums[:, :1] / sums[:, 1:].clamp(min=1e-9)
+    return sums[:, :1] / sums[:, 1:].clamp(min=1e-9)  # 0, the head's middle, if nothing is solid
 
 
 def pixel_grid(size: int, like: Tensor) -> Tensor:

@@ -22,20 +22,20 @@ from cuda_kernels.live_discs import Discs, Rules
 from cuda_kernels.live_maps import Change, mix_maps, surfaces
 from models.gaussians import Gaussians
 from models.lifter import (
+    BELIEVED,
     CHANNELS,
     FAINT,
     GAP,
     HALF_FOV,
+    RAW_SCALE,
     RIM,
     SOLID,
-    SPREAD,
-    SURE,
     Lifter,
     depth_around,
 )
 from models.portrait_blend import EDGE
 from models.quantised import Calibration, quantised
-from models.reprojection import FADE, FROM_STEPS, SMOOTH, STEP
+from models.reprojection import FADE, SMOOTH, STEP
 
 TAN = math.tan(HALF_FOV)
 LEAST_LOGIT = 0.5 * math.log(FAINT / 0.995 / (1 - FAINT / 0.995))
@@ -215,7 +215,7 @@ def fill(front: Tensor, mask: Tensor) -> None:
 
     Args:
         front: layer 1, as in `Maps`. [S * S, 10]
-        mask: 0..1. [S, S]
+        mask: 0..1, float32. [S, S]
     """
     size, outline = len(mask), mask.numpy()
     depth, opacity = (_plane(front[:, channel], size) for channel in (0, 5))
@@ -224,13 +224,13 @@ def fill(front: Tensor, mask: Tensor) -> None:
     if not middle.any():
         return
     wide = cv2.dilate(middle, _square(GAP // 2 + RIM)) > 0
-    gaps = torch.from_numpy(wide & (cv2.dilate(1 - outline, _square(1)) < 1 - SURE))
+    gaps = torch.from_numpy(wide & (cv2.dilate(1 - outline, _square(1)) < 1 - BELIEVED))
     solid = (opacity > 1) & (mask > 0.5) & ~gaps
     around = depth_around(depth[None, None], solid[None, None])[0, 0]
     rows = _cells(gaps)
     patch = front[rows]
     patch[:, 0] = _cells(around)[rows]
-    patch[:, 1:3], patch[:, 3:5], patch[:, 6:9] = 0, SPREAD, 0
+    patch[:, 1:3], patch[:, 3:5], patch[:, 6:9] = 0, RAW_SCALE, 0
     patch[:, 5].clamp_(min=SOLID)
     front[rows] = patch
 
@@ -267,5 +267,5 @@ def smoothness(depth: Tensor) -> Tensor:
 
 def fading(smooth: Tensor) -> Tensor:
     """As `models.reprojection.fading`, on the CPU. [S, S] -> [S, S]"""
-    inner = cv2.erode(smooth.numpy(), np.ones((FROM_STEPS, FROM_STEPS), np.uint8))
+    inner = cv2.erode(smooth.numpy(), np.ones((FADE, FADE), np.uint8))
     return torch.from_numpy(cv2.blur(inner, (FADE, FADE), borderType=cv2.BORDER_REPLICATE))

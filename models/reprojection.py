@@ -25,9 +25,9 @@ from the second on it is something else."""
 SMOOTH, STEP = 0.006, 0.012
 """Metres by which the depth of 3 x 3 pixels differs: up to the first they lie on one surface, from
 the second on there is a step, and each view would draw its jagged edge."""
-FROM_STEPS, FADE = 7, 7
-"""Pixels: how wide a band about steps is not read, and within how many reading begins. Where it
-began at once, a thin line ran down the cheek."""
+FADE = 7
+"""Pixels over which reading rises beside a step of depth. Where it began at once, a thin line ran
+down the cheek."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,9 @@ def smoothness(depth: Tensor) -> Tensor:
 
 
 def fading(smooth: Tensor) -> Tensor:
-    """The same, from 0 at steps of depth rising slowly. [B, 1, T, T] -> [B, 1, T, T]"""
-    inner = -F.max_pool2d(-smooth, FROM_STEPS, 1, FROM_STEPS // 2)
+    """What `smoothness` returned, rising slowly beside steps. It is shrunk by as much as it is then
+    blurred, so that it is still 0 where it was. [B, 1, T, T] -> [B, 1, T, T]"""
+    inner = -F.max_pool2d(-smooth, FADE, 1, FADE // 2)
     padded = F.pad(inner, (FADE // 2,) * 4, mode="replicate")
     return F.avg_pool2d(padded, FADE, 1)
 
@@ -158,6 +159,6 @@ def portrait_detail(
         shown, surface = read(portrait), read(depth)
     apart = (there[2] - surface).abs()
     sure = ((DOUBTED - apart) / (DOUBTED - TRUSTED)).clamp(0, 1) * shown[:, :, 3:] * alpha
-    # Where the mask ends, colours were multiplied by it, and would seem dark.
-    colors = shown[:, :, :3] / shown[:, :, 3:].clamp(min=0.5)
+    # Where the mask ends or fades, colours were multiplied by it, and would seem dark.
+    colors = shown[:, :, :3] / shown[:, :, 3:].clamp(min=0.05)
     return torch.cat([(colors * alpha - splatted[:, :, :3]) * sure, sure], 2)

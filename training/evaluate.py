@@ -8,8 +8,8 @@ DIR holds people in the test layout: view 0 is the input, the others are targets
 95 % confidence interval of the mean over people; `training.measures` says what the other columns
 are. "As shown" is with the portrait's own pixels near its camera (`models.portrait_blend`).
 With `--limits` rows follow of what could be had: the raw splat with the true depth of what the
-portrait shows, and with the portrait's own pixels there as well (`training.limits`). With
-`--per-yaw` every measure has a table of its own over the yaws, where else only PSNR is told by yaw.
+portrait shows, and with the portrait's own pixels there as well (`training.limits`). `--per-yaw`
+prints a table over the yaws for every measure, not for PSNR alone.
 Agreement of neighbouring views and jitter under camera noise follow in another table, and with
 `--identity` distances between faces: see `training.identity`.
 """
@@ -199,8 +199,8 @@ def run(options: argparse.Namespace) -> None:
     if depth is None and options.limits:
         raise VisavisError(f"{options.people} holds no depth, which --limits needs. Leave it out.")
     limits: dict[str, Predict] = {
-        "raw, true depth": TrueDepth(lifter),
-        "raw, true depth and pixels": TrueDepth(lifter, pixels=True),
+        "raw, true depth": TrueDepth(networks["raw"]),
+        "raw, true depth and pixels": TrueDepth(networks["raw"], pixels=True),
     }
     predictions: dict[str, Predict] = {
         "input repeated": input_repeated,

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.lifter import Layers, Lifter, filled
+from models.lifter import Layers
 from training.dataset import Views, intrinsics, relative_cameras
 from training.predictions import (
     LIFTED,
+    Networks,
     Prediction,
     lifted,
     seen_by_lifter,
@@ -31,25 +32,24 @@ and surfaces are slanted."""
 
 @dataclass
 class TrueDepth:
-    """The lifter's splat with layer 1 at its true depth where the portrait is solid; layer 2 stays
-    where it was.
+    """The raw splat with layer 1 at its true depth where the portrait is solid; layer 2 stays where
+    it was.
 
     Attributes:
-        lifter: of whose maps the rest is.
+        networks: whose lifter makes the rest.
         pixels: whether the colours too are the portrait's own, in each pixel of a view whose true
             surface the portrait shows.
     """
 
-    lifter: Lifter
+    networks: Networks
     pixels: bool = False
 
     @torch.no_grad()
     def __call__(self, views: Views) -> Prediction:
         image, mask = seen_by_lifter(views)
-        with torch.autocast("cpu", torch.bfloat16):
-            front, back = self.lifter(image, mask, torch.ones(1))
-        layers = at_true_depth(filled(Layers(front.float(), back.float()), mask), views)
+        layers = at_true_depth(self.networks.layers(image, mask), views)
         person = lifted(layers, image, torch.cat([image * mask, mask], 1), views)
+        person.gaussians = self.networks.variant.kept(person.gaussians)
         size = views.rgba.shape[-1]
         prediction = unrefined(splatted(person, views.world_to_camera[0], views.focal[0], size))
         if self.pixels:

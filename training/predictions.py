@@ -83,17 +83,21 @@ class Networks:
     """Whether views near the portrait show its own pixels, as in a call."""
 
     @torch.no_grad()
+    def layers(self, image: Tensor, mask: Tensor) -> Layers:
+        """What the lifter makes of a picture and its mask, as `seen_by_lifter` returns them."""
+        shown = mask if self.given else torch.zeros_like(mask)
+        with torch.autocast("cpu", torch.bfloat16):
+            front, back = self.lifter(image, shown, torch.full((1,), float(self.given)))
+        return filled(Layers(front.float(), back.float()), shown)
+
+    @torch.no_grad()
     def lift(self, views: Views, sensor_noise: Tensor | None = None) -> LiftedPerson:
         """Lift view 0, with `sensor_noise` [1, 3, S, S] added to its picture."""
         image, mask = seen_by_lifter(views)
         if sensor_noise is not None:
             image = (image + sensor_noise).clamp(0, 1)
-        shown = mask if self.given else torch.zeros_like(mask)
-        with torch.autocast("cpu", torch.bfloat16):
-            front, back = self.lifter(image, shown, torch.full((1,), float(self.given)))
         portrait = torch.cat([image * mask, mask], 1)
-        layers = filled(Layers(front.float(), back.float()), shown)
-        person = lifted(layers, image, portrait, views)
+        person = lifted(self.layers(image, mask), image, portrait, views)
         if sensor_noise is not None:
             person.shown = countable(image, eroded(mask), smoothness(person.gaussians.depth))
         person.gaussians = self.variant.kept(person.gaussians)

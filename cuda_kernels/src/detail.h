@@ -40,8 +40,8 @@ DEVICE void refiner_input(int first, int row, int width, int height, const float
     const V ahead = place.far - shown[4], apart = larger(ahead, -ahead), mask = shown[3];
     V sure = (reading.doubted - apart) / (reading.doubted - reading.trusted);
     sure = smaller(larger(sure, zero), one) * mask * alpha;
-    // Where the mask ends, colours were multiplied by it, and would seem dark.
-    const V bright = alpha / larger(mask, zero + 0.5f);
+    // Where the mask ends or fades, colours were multiplied by it, and would seem dark.
+    const V bright = alpha / larger(mask, zero + 0.05f);
     for (int c = 0; c < 3; ++c) detail[c] = (shown[c] * bright - splat[c]) * sure;
     detail[3] = sure;
   }

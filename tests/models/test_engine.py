@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from torch import Tensor
 
+from models.cpu_engine import CpuEngine
 from models.engine import Avatar, Engine, Picture, RenderRequest, load_engine
 from models.errors import PortraitError, SetupError
 from models.picture import load_picture
@@ -62,6 +64,31 @@ def test_front_view_gives_the_portrait_back(
     close = psnr(rgb(front), truth, inside)
     assert close > floor
     assert psnr(rgb(side), truth, inside) < close - 4
+
+
+def test_what_the_lifter_leaves_out_of_the_person_is_filled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = CpuEngine(256, threads=1, eight_bits=False)
+    portrait = engine.finder.portrait(load_picture(DEMO), strict=False)
+    whole = engine.lift(portrait)
+    lift = engine._lifter.forward
+
+    def leaving_out(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+        front, back = lift(*arguments)
+        front[:, 5, 100:150, 100:150] = -5
+        return front, back
+
+    monkeypatch.setattr(engine._lifter, "forward", leaving_out)
+    mended = engine.lift(portrait)
+    assert whole.gaussians is not None and mended.gaussians is not None
+    assert len(mended.gaussians) > len(whole.gaussians) - 100  # of 2,500 that were left out
+    before, after = (
+        rgb(engine.render([RenderRequest(avatar, Viewpoint(), False)])[0])
+        for avatar in (whole, mended)
+    )
+    assert psnr(after, before, np.ones((256, 256), bool)) > 32
+    engine.close()
 
 
 def test_refining_changes_the_picture(engine: Engine, avatar: Avatar) -> None:

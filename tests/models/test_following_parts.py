@@ -1,5 +1,7 @@
 """The parts of following: filters, the quick lifter, head motion, and what is kept."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -94,9 +96,14 @@ def lifter() -> Lifter:
     return network.eval()
 
 
-def test_the_quick_lifter_makes_the_same_discs(lifter: Lifter) -> None:
+@pytest.mark.parametrize("opacity", [0.0, -8.0])
+def test_the_quick_lifter_makes_the_same_discs(lifter: Lifter, opacity: float) -> None:
+    lifter = copy.deepcopy(lifter)
+    with torch.no_grad():
+        lifter.front_head.bias[20:24] += opacity
     torch.manual_seed(1)
     portrait = torch.rand(1, 4, 64, 64)
+    portrait[:, 3, 20:44, 10:50] = 1
     head_from_camera = torch.eye(4)
     head_from_camera[:2, :2] = torch.tensor([[0.96, -0.28], [0.28, 0.96]])
     head_from_camera[2, 3] = -0.75
@@ -105,6 +112,8 @@ def test_the_quick_lifter_makes_the_same_discs(lifter: Lifter) -> None:
         ours, depth = quick.gaussians(quick.maps(portrait), portrait[0, :3], 0.75, head_from_camera)
         maps = lifter(portrait[:, :3], portrait[:, 3:], torch.ones(1))
         layers = filled(Layers(*maps), portrait[:, 3:])
+    assert torch.equal(layers.front, maps[0]) == (opacity == 0)
+    with torch.no_grad():
         lifted = to_gaussians(layers, portrait[:, :3], torch.tensor([0.75]))
     cells = [by_cells(torch.arange(n * n).view(n, n)) for n in (64, 32)]
     order = torch.cat([cells[0], 64 * 64 + cells[1]])
@@ -118,8 +127,15 @@ def test_the_quick_lifter_makes_the_same_discs(lifter: Lifter) -> None:
     torch.testing.assert_close(depth, lifted.depth)
     smooth = smoothness(depth)
     torch.testing.assert_close(smooth, smoothness_in_torch(depth)[0, 0])
-    torch.testing.assert_close(fading(smooth), fading_in_torch(smooth[None, None])[0, 0])
     torch.testing.assert_close(eroded(portrait[0, 3:]), eroded_in_torch(portrait[:, 3:])[0, 0])
+
+
+def test_reading_fades_as_in_torch() -> None:
+    torch.manual_seed(3)
+    smooth = torch.rand(64, 64).sqrt()
+    ours = fading(smooth)
+    assert ours.std() > 0.01
+    torch.testing.assert_close(ours, fading_in_torch(smooth[None, None])[0, 0])
 
 
 def test_gaps_are_filled_as_in_torch() -> None:

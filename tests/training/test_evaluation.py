@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from models.camera import viewpoint_camera
 from models.viewpoint import Viewpoint
@@ -67,6 +68,22 @@ def test_views_from_the_same_side_share_a_column() -> None:
     )
     assert measured["20"] == 5 and measured["pitch 5"] == 4 and measured["pitch 0"] == 6
     assert not any("#" in name for name in measured)
+
+
+def test_people_are_filled_as_in_a_call(balls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = People(balls).views(np.array([0]), np.zeros((1, 1), np.int64))
+    lifter = load_lifter()
+
+    def nothing(image: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full((1, 10, 256, 256), -3.0), torch.full((1, 10, 128, 128), -3.0)
+
+    monkeypatch.setattr(lifter, "forward", nothing)
+    solid, left = (
+        (Networks(lifter, given=given).lift(views).gaussians.opacities > 0.9).sum()
+        for given in (True, False)
+    )
+    inside = int((views.rgba[0, 0, 3] > 0.95).sum())
+    assert 0.9 * inside < solid <= inside and left == 0
 
 
 def test_each_measure_is_told_by_yaw(balls: Path, large_balls: Path) -> None:

@@ -14,6 +14,7 @@ from training.dataset import People, Views
 from training.evaluate import evaluate
 from training.limits import TrueDepth, at_true_depth, portrait_pixels
 from training.predictions import Networks, on_grey
+from training.variants import Variant
 
 
 def views_of(folder: Path, person: int = 0) -> Views:
@@ -52,24 +53,37 @@ def test_a_layer_2_that_would_be_overtaken_stays_behind(balls: Path) -> None:
     views = views_of(balls)
     front = torch.full((1, 10, 256, 256), -3.0)  # 24 cm too near
     moved = at_true_depth(Layers(front, torch.full((1, 10, 128, 128), -5.0)), views)
-    assert moved.back.isfinite().all()
+    image = on_grey(views.rgba[:, 0])
+    discs = to_gaussians(moved, image, views.distance[:, 0])
+    seen = torch.nn.functional.avg_pool2d(discs.depth, 2).flatten()
+    assert (discs.means[0, 256 * 256 :, 2] >= seen + 0.01).all()
 
 
 def test_who_is_told_more_is_nearer_the_truth(balls: Path) -> None:
-    lifter, people = load_lifter(), People(balls)
+    networks, people = Networks(load_lifter()), People(balls)
     raw, depth, pixels = (
         evaluate(predict, people)
-        for predict in (Networks(lifter), TrueDepth(lifter), TrueDepth(lifter, pixels=True))
+        for predict in (networks, TrueDepth(networks), TrueDepth(networks, pixels=True))
     )
     assert raw["mean"] < depth["mean"] < pixels["mean"]
     assert depth["depth"] < raw["depth"] / 2
     assert "depth" not in pixels
 
 
+def test_a_layer_that_is_left_out_stays_so(balls: Path) -> None:
+    views, lifter = views_of(balls), load_lifter()
+    both, front = (
+        TrueDepth(Networks(lifter, variant=Variant(layers=layers)))(views).rgba[:, 3].mean()
+        for layers in (2, 1)
+    )
+    assert front < both - 0.005
+
+
 def test_limits_are_rows_and_need_depth(
     balls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["evaluate", "--people", str(balls), "--levels", "--limit", "1", "--limits"])
+    arguments = ["evaluate", "--people", str(balls), "--levels", "--limit", "1", "--limits"]
+    assert main(arguments) == 0
     assert "raw, true depth and pixels" in capsys.readouterr().out
     shard = tmp_path / "shard_00000"
     shard.mkdir()
