@@ -189,7 +189,8 @@ def _gaps(opacity: Tensor, mask: Tensor) -> Tensor:
     """Where the person is and layer 1 is not, from its raw opacity. Boolean [B, 1, S, S]"""
 
     def spread(x: Tensor, by: int) -> Tensor:
-        return F.max_pool2d(x, 2 * by + 1, 1, by)
+        x = F.max_pool2d(x, (2 * by + 1, 1), 1, (by, 0))
+        return F.max_pool2d(x, (1, 2 * by + 1), 1, (0, by))
 
     there = ((opacity > 0) | (mask < 0.5)).to(opacity.dtype)
     middle = 1 - spread(there, GAP // 2)
