@@ -254,18 +254,17 @@ def _square(by: int) -> np.ndarray:
 
 def eroded(mask: Tensor) -> Tensor:
     """As `models.portrait_blend.eroded`, on the CPU. [1, S, S] -> [S, S]"""
-    return torch.from_numpy(cv2.erode(mask[0].numpy(), np.ones((EDGE, EDGE), np.uint8)))
+    return torch.from_numpy(cv2.erode(mask[0].numpy(), _square(EDGE // 2)))
 
 
 def smoothness(depth: Tensor) -> Tensor:
     """As `models.reprojection.smoothness`, on the CPU. [1, 1, S, S] -> [S, S]"""
     surface = depth[0, 0].numpy()
-    square = np.ones((3, 3), np.uint8)
-    apart = torch.from_numpy(cv2.dilate(surface, square) - cv2.erode(surface, square))
+    apart = torch.from_numpy(cv2.dilate(surface, _square(1)) - cv2.erode(surface, _square(1)))
     return ((STEP - apart) / (STEP - SMOOTH)).clamp_(0, 1)
 
 
 def fading(smooth: Tensor) -> Tensor:
     """As `models.reprojection.fading`, on the CPU. [S, S] -> [S, S]"""
-    inner = cv2.erode(smooth.numpy(), np.ones((FADE, FADE), np.uint8))
+    inner = cv2.erode(smooth.numpy(), _square(FADE // 2))
     return torch.from_numpy(cv2.blur(inner, (FADE, FADE), borderType=cv2.BORDER_REPLICATE))

@@ -14,10 +14,12 @@ from models.camera import viewpoint_camera
 from models.errors import CapacityError
 from models.gpu_batches import BATCHES, Quality, batches_of
 from models.gpu_frames import FramePool, HostFrames
-from models.gpu_lift import PortraitBlock, PortraitStaging
+from models.gpu_lift import LiftChain, PortraitBlock, PortraitStaging
 from models.gpu_slots import AvatarSlots
 from models.gpu_views import NUMBERS, Staging, ViewBlock, slot_view
 from models.graphs import CudaQueue, PlainQueue, milliseconds
+from models.lifter import MOST
+from models.refiner import Refiner
 from models.viewpoint import Viewpoint
 
 RAW, REFINED, COARSE = Quality.RAW, Quality.REFINED, Quality.COARSE
@@ -193,3 +195,20 @@ def test_work_is_timed() -> None:
     calls = []
     assert milliseconds(PlainQueue(), lambda: calls.append(0), runs=3) >= 0
     assert len(calls) == 3
+
+
+def test_a_lift_fills_what_the_lifter_leaves_out() -> None:
+    """The chain that a graph captures, on a CPU: all of the mask becomes discs."""
+
+    def nothing(image: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((1, 10, 256, 256), -3.0), torch.full((1, 10, 128, 128), -3.0)
+
+    refiner, device = Refiner().eval(), torch.device("cpu")
+    with torch.no_grad():
+        tokens = refiner.encode_portrait(torch.zeros(1, 4, 256, 256))
+        room = AvatarSlots(1, MOST, (tuple(tokens.shape[1:]), tokens.dtype), device)
+        chain = LiftChain(room, nothing, refiner, torch.float32, device)  # type: ignore[arg-type]
+        chain.portrait.slot.fill_(room.take())
+        chain.portrait.picture[0, 3, 60:200, 80:180] = 1
+        chain.lift()
+    assert int(room.counts[0]) == 138 * 98  # all but the mask's edge

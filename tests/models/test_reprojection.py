@@ -167,6 +167,23 @@ def test_a_view_of_the_engine_is_what_training_sees(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found[0].float(), wanted, atol=tolerance, rtol=tolerance)
 
 
+def test_a_reading_that_fades_is_no_darker() -> None:
+    depth = torch.full((1, 1, 256, 256), DISTANCE)
+    depth[..., 128:] += 0.03
+    portrait = torch.full((1, 4, 256, 256), 0.6)
+    portrait[:, 3] = 1
+    splatted = torch.cat([torch.full((3, 256, 256), 0.6), torch.zeros(1, 256, 256), depth[0],
+                          torch.ones(1, 256, 256)])  # fmt: skip
+    camera = viewpoint_camera(Viewpoint(), DISTANCE, 256)
+    detail = portrait_detail(
+        splatted[None, None], camera.K[None, None], torch.eye(4)[None, None],
+        readable(portrait, depth), depth,
+    )[0, 0]  # fmt: skip
+    beside = detail[3, 128, 110:146]
+    assert ((beside > 0.05) & (beside < 0.95)).sum() > 6  # it fades,
+    assert detail[:3, :, 110:146].abs().max() < 1e-3  # and shows what was splatted
+
+
 def test_steps_of_the_portraits_depth_are_left_out() -> None:
     portrait = torch.rand(1, 4, 64, 64)
     portrait[:, 3] = 1
