@@ -13,6 +13,7 @@ import torch
 from models.camera import viewpoint_camera
 from models.errors import CapacityError
 from models.gpu_batches import BATCHES, Quality, batches_of
+from models.gpu_follow import FollowChain, FollowerPlaces
 from models.gpu_frames import FramePool, HostFrames
 from models.gpu_lift import LiftChain, PortraitBlock, PortraitStaging
 from models.gpu_slots import AvatarSlots
@@ -197,18 +198,28 @@ def test_work_is_timed() -> None:
     assert len(calls) == 3
 
 
-def test_a_lift_fills_what_the_lifter_leaves_out() -> None:
-    """The chain that a graph captures, on a CPU: all of the mask becomes discs."""
+def nothing(image: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A lifter that sees nobody."""
+    return torch.full((1, 10, 256, 256), -3.0), torch.full((1, 10, 128, 128), -3.0)
 
-    def nothing(image: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.full((1, 10, 256, 256), -3.0), torch.full((1, 10, 128, 128), -3.0)
 
+@pytest.mark.parametrize("followed", [False, True], ids=["enrolled", "followed"])
+@torch.no_grad()
+def test_a_lift_fills_what_the_lifter_leaves_out(followed: bool) -> None:
+    """The chains that graphs capture, on a CPU: all of the mask becomes discs."""
     refiner, device = Refiner().eval(), torch.device("cpu")
-    with torch.no_grad():
-        tokens = refiner.encode_portrait(torch.zeros(1, 4, 256, 256))
-        room = AvatarSlots(1, MOST, (tuple(tokens.shape[1:]), tokens.dtype), device)
-        chain = LiftChain(room, nothing, refiner, torch.float32, device)  # type: ignore[arg-type]
-        chain.portrait.slot.fill_(room.take())
-        chain.portrait.picture[0, 3, 60:200, 80:180] = 1
-        chain.lift()
+    tokens = refiner.encode_portrait(torch.zeros(1, 4, 256, 256))
+    room = AvatarSlots(1, 2 * MOST, (tuple(tokens.shape[1:]), tokens.dtype), device)
+    networks: Any = (nothing, refiner, torch.float32, device)
+    if followed:
+        chain = FollowChain(room, FollowerPlaces(1, MOST, device), *networks)
+        block, run = chain.block, chain.follow
+        block.place.fill_(0)
+        block.fresh.fill_(1)
+    else:
+        lift = LiftChain(room, *networks)
+        block, run = lift.portrait, lift.lift
+    block.slot.fill_(room.take())
+    block.picture[0, 3, 60:200, 80:180] = 1
+    run()
     assert int(room.counts[0]) == 138 * 98  # all but the mask's edge

@@ -122,6 +122,27 @@ def test_twins_belong_to_the_first_targets(balls: Path, monkeypatch: pytest.Monk
     assert kinds == {True, False}
 
 
+def test_the_refiner_is_trained_on_renders_without_gaps(
+    balls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As engines fill what a lifter leaves out, so does the training."""
+    blind = load_lifter()
+    with torch.no_grad():
+        for head in (blind.front_head, blind.back_head):
+            head.weight.zero_()
+            head.bias.fill_(-3.0)
+    monkeypatch.setattr(train_refiner, "TWINS", 0.0)
+    shown = []
+    for seed in range(4):
+        rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+        batch = prepare((blind, Variant()), People(balls), rng, generator, 2)
+        masked = batch.portrait[batch.whose, 3].any(-1).any(-1)  # others were lifted without one
+        covered = batch.render[:, 5].mean((1, 2)) / batch.truth[:, 3].mean((1, 2))
+        shown += covered[masked].tolist()
+        assert (covered[~masked] < 0.05).all()
+    assert len(shown) > 4 and min(shown) > 0.3
+
+
 def test_draws_of_noise_differ_and_have_one_strength() -> None:
     picture = torch.full((3, 3, 64, 64), 0.5)
     one, two = noised_twice(picture, torch.Generator().manual_seed(0))
