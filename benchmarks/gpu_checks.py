@@ -7,6 +7,7 @@ runs the kernels alone, once: it is what compute-sanitizer looks at.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -306,6 +307,8 @@ def sanitized(seconds: float) -> dict[str, Any]:
         try:
             done = subprocess.run(
                 [*command, "benchmarks.gpu_checks"],
+                # One allocation for each tensor, so that what lies beside it is nobody's.
+                env={**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
                 capture_output=True,
                 text=True,
                 timeout=seconds / len(SANITIZERS),

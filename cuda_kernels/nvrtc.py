@@ -6,6 +6,8 @@ from typing import Any
 from cuda_kernels.build import SOURCE_FOLDER, fingerprint
 from cuda_kernels.layout import macros
 
+CUPY_ADDS = ("-ftz=true", "--device-as-default-execution-space")
+"""What cupy compiles with besides, so that this compiles the same."""
 WHEELS = "pip install cuda-bindings nvidia-cuda-nvrtc"
 
 
@@ -59,7 +61,7 @@ def compile_cubin(architecture: str, channels: int = 4) -> bytes:
     except RuntimeError as error:  # the bindings are there, but the library they load is not
         raise CudaCompileError(f"{error}; run: {WHEELS}".replace("\n", " ")) from None
     try:
-        chosen = [f"--gpu-architecture={architecture}", *options(channels)]
+        chosen = [f"--gpu-architecture={architecture}", *options(channels), *CUPY_ADDS]
         (status,) = nvrtc.nvrtcCompileProgram(program, len(chosen), [o.encode() for o in chosen])
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             log = bytearray(check(nvrtc.nvrtcGetProgramLogSize(program)))

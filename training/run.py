@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib.util
 import json
 import math
 import os
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import SetupError
+from models.gpu_setup import gpu_problem
 from training.dataset import CorpusError, People
 from training.numbers import number, whole
 
@@ -58,20 +58,14 @@ def chosen_device(chosen: argparse.Namespace) -> torch.device:
         chosen: parsed by `add_options`.
 
     Raises:
-        SetupError: a GPU is asked for and there is none, or cupy is missing.
+        SetupError: a GPU is asked for and there is none, or there is one that the kernels cannot
+            run on.
     """
-    found = chosen.device != "cpu" and torch.cuda.is_available()
-    if not found and chosen.device != "cuda":
+    if chosen.device == "cpu" or (chosen.device != "cuda" and not torch.cuda.is_available()):
         return CPU
-    if not found:
-        raise SetupError(
-            "--device cuda needs an NVIDIA GPU and a CUDA build of torch, and one is missing here. "
-            "Without the option the CPU computes."
-        )
-    if importlib.util.find_spec("cupy") is None:
-        raise SetupError(
-            "A GPU needs cupy. Run: pip install 'visavis[cuda]', or choose --device cpu."
-        )
+    problem = gpu_problem()
+    if problem is not None:
+        raise SetupError(f"No GPU can be trained on: {problem}. With --device cpu the CPU trains.")
     return torch.device("cuda")
 
 

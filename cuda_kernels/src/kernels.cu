@@ -19,16 +19,22 @@ typedef SplatGrad<float, CHANNELS> FloatGrad;
 
 // What the host takes the structs to be, from cuda_kernels/layout.py: where that is wrong, nothing compiles.
 #ifdef SPLAT_BYTES
+  // NVRTC has no <cstddef>, and has __builtin_offsetof only of late: CUDA 13.0, which torch brings along, lacks it.
+  #ifdef __CUDACC_RTC__
+    #define OFFSET(type, member) __INTADDR__(&((type*)0)->member)
+  #else
+    #define OFFSET(type, member) __builtin_offsetof(type, member)
+  #endif
 static_assert(sizeof(FloatSplat) == SPLAT_BYTES && alignof(FloatSplat) == 16, "Splat");
-static_assert(__builtin_offsetof(FloatSplat, depth) == SPLAT_DEPTH_AT && sizeof(FloatSplat().depth) == 4, "depth");
-static_assert(__builtin_offsetof(FloatSplat, box) == SPLAT_BOX_AT && sizeof(Box) == 8, "Box");
+static_assert(OFFSET(FloatSplat, depth) == SPLAT_DEPTH_AT && sizeof(FloatSplat().depth) == 4, "depth");
+static_assert(OFFSET(FloatSplat, box) == SPLAT_BOX_AT && sizeof(Box) == 8, "Box");
 static_assert(sizeof(FloatGrad) == GRADIENT_BYTES && alignof(FloatGrad) == 16, "SplatGrad");
 static_assert(sizeof(Frame) == FRAME_BYTES && alignof(Frame) == sizeof(int), "Frame");
-static_assert(__builtin_offsetof(Frame, width) == 0 && __builtin_offsetof(Frame, height) == 4, "Frame");
-static_assert(__builtin_offsetof(Frame, tiles_x) == 8 && __builtin_offsetof(Frame, tiles_y) == 12, "Frame");
-static_assert(sizeof(Layout) == LAYOUT_BYTES && __builtin_offsetof(Layout, column) == 16, "Layout");
-static_assert(sizeof(Reading) == READING_BYTES && __builtin_offsetof(Reading, doubted) == 12, "Reading");
-static_assert(sizeof(Blending) == BLENDING_BYTES && __builtin_offsetof(Blending, widest) == 8, "Blending");
+static_assert(OFFSET(Frame, width) == 0 && OFFSET(Frame, height) == 4, "Frame");
+static_assert(OFFSET(Frame, tiles_x) == 8 && OFFSET(Frame, tiles_y) == 12, "Frame");
+static_assert(sizeof(Layout) == LAYOUT_BYTES && OFFSET(Layout, column) == 16, "Layout");
+static_assert(sizeof(Reading) == READING_BYTES && OFFSET(Reading, doubted) == 12, "Reading");
+static_assert(sizeof(Blending) == BLENDING_BYTES && OFFSET(Blending, widest) == 8, "Blending");
 static_assert(sizeof(Item) == ITEM_BYTES, "Item");
 #endif
 

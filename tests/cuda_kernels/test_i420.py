@@ -102,11 +102,11 @@ def test_graph(place: str) -> None:
     rgb, out = picture(2, 3, 64, 64).to(place), torch.empty(2, 96, 64, dtype=torch.uint8).to(place)
     rgb_to_nv12(rgb, out=out)
     graph = torch.cuda.CUDAGraph()
-    before = torch.cuda.memory_stats()["allocation.all.allocated"]
     with torch.cuda.graph(graph):
         rgb_to_nv12(rgb, out=out)
     rgb.mul_(0.5)
     out.zero_()
+    before = torch.cuda.memory_stats()["allocation.all.allocated"]
     graph.replay()
     assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
     assert_same(out.cpu(), rgb_to_nv12_reference(rgb.cpu()))

@@ -113,11 +113,11 @@ def test_graph(place: str) -> None:
     before, rgba = tensors[0].clone(), tensors[0]
     blend_portrait(*tensors, **CONSTANTS)
     graph = torch.cuda.CUDAGraph()
-    allocated = torch.cuda.memory_stats()["allocation.all.allocated"]
     with torch.cuda.graph(graph):
         blend_portrait(*tensors, **CONSTANTS)
     tensors[6].copy_(torch.tensor([0, 1, 1, 0, 1]))
     rgba.copy_(before)
+    allocated = torch.cuda.memory_stats()["allocation.all.allocated"]
     graph.replay()
     assert torch.cuda.memory_stats()["allocation.all.allocated"] == allocated
     assert torch.equal(rgba, blend_portrait(before, *tensors[1:], **CONSTANTS))

@@ -1,7 +1,7 @@
 """Where a training computes, and what it leaves on disk for machines without that."""
 
 import argparse
-import importlib.util
+import sys
 import threading
 from collections import OrderedDict
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import SetupError
+from training import run
 from training.run import Average, Workers, add_options, chosen_device, on_cpu
 
 GPU = torch.device("cuda")
@@ -32,18 +33,18 @@ def choose(*words: str) -> argparse.Namespace:
 )
 def test_device(words: list[str], gpu: bool, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(run, "gpu_problem", lambda: None)
     assert chosen_device(choose(*words)).type == device
 
 
-def test_what_a_gpu_needs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SetupError, match="needs an NVIDIA GPU and a CUDA build of torch"):
+@pytest.mark.parametrize("gpu", [False, True])
+def test_what_a_gpu_needs_is_said(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    words = r"pip install 'visavis\[cuda\]'" if gpu else "finds no NVIDIA GPU"
+    with pytest.raises(SetupError, match=f"No GPU can be trained on: .*{words}.*--device cpu"):
         chosen_device(choose("--device", "cuda"))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SetupError, match=r"pip install 'visavis\[cuda\]'"):
-        chosen_device(choose())
 
 
 def test_workers_share_the_batch_and_a_gpu_takes_it_whole() -> None:
