@@ -363,6 +363,7 @@ class GpuEngine:
                 torch.cuda.synchronize(self._queue.device)
             self._graphs.clear()
             self._lift_replay = self._follow_replay = nothing
+            self._queue.close()
             if self._queue.device.type == "cuda":
                 torch.cuda.empty_cache()
 

@@ -6,12 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
+from models.camera import portrait_camera
 from models.gpu_batches import Batch, Quality
 from models.gpu_chain import Chain, Look, Surroundings
 from models.gpu_frames import FramePool, HostFrames
-from models.gpu_views import SlotView, Staging
+from models.gpu_slots import AvatarSlots
+from models.gpu_views import SlotView, Staging, slot_view
 from models.graphs import Queue, Work, milliseconds
+from models.viewpoint import Viewpoint
+
+DISCS, RADIUS, DISC = 50_000, 0.1, 0.0012
+"""Of the ball that stages are timed with: about as many discs as a person has, the size of a head,
+half axes of the discs. Metres."""
 
 
 @dataclass
@@ -87,18 +95,38 @@ def captured(
     pool = FramePool(lambda: HostFrames(queue, shape))
     graphs = BatchGraphs(chain, replays, stagings, pool, {})
     if queue.device.type == "cuda":
-        graphs.shares = _shares(queue, look.size, chain, replays)
+        graphs.shares = stage_shares(queue, look, chain, replays, stagings[0])
     return graphs
 
 
-def _shares(
-    queue: Queue, size: int, chain: Chain, replays: Mapping[Quality, Work]
+def stage_shares(
+    queue: Queue, look: Look, chain: Chain, replays: Mapping[Quality, Work], staging: Staging
 ) -> dict[Quality, dict[str, float]]:
-    """What part of a batch's time each stage takes; a graph tells only its whole time."""
+    """What part of a batch's time each stage takes; a graph tells only its whole time.
+
+    All views look at a ball in slot 0 meanwhile, which must be free: to rasterise nobody costs
+    nothing.
+
+    Args:
+        queue: that the graphs run in.
+        look: what all chains share.
+        chain: of the batch.
+        replays: its graphs.
+        staging: one of its views.
+    """
+    batch, camera = len(chain.frames), portrait_camera(size=look.size).world_to_camera.double()
+    view = slot_view(0, Viewpoint(), float(camera[2, 3]), camera.numpy(), look.size)
     with queue.working():
-        picture = torch.rand(len(chain.frames), 4, size, size, device=queue.device)
+        picture = torch.rand(batch, 4, look.size, look.size, device=queue.device)
+        _seat_ball(look.slots, float(camera[2, 3]))
+        staging.write([view] * batch)
+        staging.send(chain.views.block)
     i420 = milliseconds(queue, queue.capture(lambda: chain.compose(picture)))
     times = {quality: milliseconds(queue, work) for quality, work in replays.items()}
+    with queue.working():
+        look.slots.counts[:1].zero_()
+        staging.write([])
+        staging.send(chain.views.block)
     shares = {}
     for quality, whole in times.items():
         plain = min(times[Quality.RAW], whole)
@@ -109,3 +137,17 @@ def _shares(
             "i420": last / whole,
         }
     return shares
+
+
+def _seat_ball(slots: AvatarSlots, distance: float) -> None:
+    """Fill slot 0 with a ball, `distance` metres from the portrait's camera."""
+    count, device = min(DISCS, slots.most), slots.means.device
+    random = torch.Generator().manual_seed(0)
+    outward = F.normalize(torch.randn(count, 3, generator=random), dim=1)
+    across = F.normalize(torch.linalg.cross(outward, outward.roll(1, 1)), dim=1)
+    tangents = torch.stack([across, torch.linalg.cross(outward, across)], 1)
+    slots.means[0, :count] = (RADIUS * outward).to(device)
+    slots.axes[0, :count] = (DISC * tangents).to(device)
+    slots.opacities[0, :count], slots.colors[0, :count] = 0.9, 0.5
+    slots.pictures[0], slots.shown[0], slots.depths[0] = 0.5, 0.5, distance - RADIUS
+    slots.counts[:1] = count

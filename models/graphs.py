@@ -55,6 +55,9 @@ class Queue(Protocol):
     def working(self) -> AbstractContextManager[None]:
         """Within this context, operations of torch belong to the queue."""
 
+    def close(self) -> None:
+        """Free the graphs, whose replays are of no use from then on. None may be running."""
+
 
 class CudaMark:
     """An event. Waiting for it sleeps: a core that spins is missing for encoding."""
@@ -97,6 +100,9 @@ class CudaQueue:
         self.device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
+        # A graph that goes takes cuBLAS's workspace of its stream along, which the others still
+        # write to, and the last one that goes takes the pool. So all stay as long as the queue.
+        self._graphs: list[torch.cuda.CUDAGraph] = []
 
     def capture(self, work: Work) -> Work:
         # What the work reads may still be being written by the caller's own stream.
@@ -125,6 +131,7 @@ class CudaQueue:
                 raise cause from None
             name = getattr(work, "__qualname__", "work")
             raise RuntimeError(f"{name} cannot be captured: {cause or error}") from cause
+        self._graphs.append(graph)
         replay: Work = graph.replay
         return replay
 
@@ -138,6 +145,9 @@ class CudaQueue:
     def working(self) -> Iterator[None]:
         with torch.cuda.device(self.device), torch.cuda.stream(self._stream), torch.no_grad():
             yield
+
+    def close(self) -> None:
+        self._graphs.clear()
 
 
 class PlainMark:
@@ -173,6 +183,9 @@ class PlainQueue:
     def working(self) -> Iterator[None]:
         with torch.no_grad():
             yield
+
+    def close(self) -> None:
+        pass
 
 
 def queue_for(device: torch.device) -> Queue:

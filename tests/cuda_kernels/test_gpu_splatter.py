@@ -267,8 +267,8 @@ def test_nothing_waits_and_nothing_is_allocated(place: str) -> None:
     splatter = loop.splatter()
     splatter.render(*loop.inputs, loop.out)
     before = torch.cuda.memory_stats()["allocation.all.allocated"]
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         splatter.render(*loop.inputs, loop.out)
     finally:
         torch.cuda.set_sync_debug_mode("default")

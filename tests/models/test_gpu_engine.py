@@ -1,7 +1,7 @@
 """The GPU's engine: its whole way of working on the CPU, and what only a GPU can show."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from cuda_kernels.gpu_splatter import GpuSplatter, Workspace
+from models import gpu_graphs
 from models.engine import Avatar, Engine, Picture, RenderRequest, load_engine
 from models.errors import CapacityError, PortraitError, SetupError
+from models.gpu_batches import Quality
 from models.gpu_engine import GpuEngine
+from models.gpu_graphs import stage_shares
 from models.gpu_setup import gpu_problem
 from models.picture import load_picture
 from models.viewpoint import Viewpoint
@@ -65,6 +68,30 @@ def engine(reference: Any) -> Iterator[GpuEngine]:
     assert said == [f"capturing graph {n} of 11" for n in range(1, 12)]
     yield engine
     engine.close()
+
+
+def test_stages_are_timed_with_somebody_in_view(
+    engine: GpuEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU at the start, before anybody is there: an empty picture is rasterised in no time."""
+    graphs, seen = engine._graphs[2], []
+    engine.look.slots.counts.zero_()
+    graphs.replays[Quality.RAW]()
+    empty = graphs.chain.frames.clone()
+
+    def timed(queue: object, work: Callable[[], None]) -> float:
+        work()
+        seen.append(float((graphs.chain.frames.float() - empty.float()).abs().mean()))
+        return 1.0 + len(seen)
+
+    monkeypatch.setattr(gpu_graphs, "milliseconds", timed)
+    shares = stage_shares(
+        engine._queue, engine.look, graphs.chain, graphs.replays, graphs.stagings[0]
+    )
+    assert len(seen) == 1 + len(Quality) and min(seen) > 3
+    assert all(sum(parts.values()) == pytest.approx(1) for parts in shares.values())
+    graphs.replays[Quality.RAW]()
+    assert torch.equal(graphs.chain.frames, empty)
 
 
 @pytest.fixture
@@ -373,8 +400,8 @@ class TestOnGpu(OnGpu):
         for _ in range(3):
             fast.render(requests)
         before = torch.cuda.memory_stats()["allocation.all.allocated"]
-        torch.cuda.set_sync_debug_mode("error")
         try:
+            torch.cuda.set_sync_debug_mode("error")
             for _ in range(10):
                 fast.render(requests)
         finally:
