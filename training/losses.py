@@ -67,6 +67,14 @@ def detail_error(a: Tensor, b: Tensor) -> Tensor:
     return (_energy(_blurred(a)) - _energy(_blurred(b))).abs().mean((1, 2, 3))
 
 
+def with_hues(x: Tensor) -> Tensor:
+    """Red, green, blue, and by how much red and blue exceed green. [B, 3, H, W] -> [B, 5, H, W]
+
+    Detail of each colour alone may be of colours that do not go together: hair went pink and green.
+    """
+    return torch.cat([x, x[:, :1] - x[:, 1:2], x[:, 2:] - x[:, 1:2]], 1)
+
+
 def fine_detail_error(a: Tensor, b: Tensor, sure: Tensor) -> Tensor:
     """The same without the blur, and only where `sure` [B, 1, H, W] says that the detail is known:
     there the finest is at hand, and no dots are needed to imitate it. [B, C, H, W] -> [B]"""
