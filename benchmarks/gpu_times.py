@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -69,9 +70,15 @@ def median_ms(work: Callable[[], Any], seconds: float = MEASURE_SECONDS) -> floa
     return float(times[len(times) // 2])
 
 
+@cache
+def timing_queue() -> CudaQueue:
+    """One for all timings: torch has 32 streams, and the next would share an engine's."""
+    return CudaQueue(cuda())
+
+
 def graph_ms(work: Callable[[], Any], repeats: int = 1) -> float:
     """Of one run of `work`, captured so often in one graph: no gaps between launches count."""
-    queue = CudaQueue(cuda())
+    queue = timing_queue()
 
     def often() -> None:
         for _ in range(repeats):

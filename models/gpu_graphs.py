@@ -115,14 +115,18 @@ def stage_shares(
         staging: one of its views.
     """
     batch, camera = len(chain.frames), portrait_camera(size=look.size).world_to_camera.double()
-    view = slot_view(0, Viewpoint(), float(camera[2, 3]), camera.numpy(), look.size)
+    distance, times = float(camera[2, 3]), {}
     with queue.working():
         picture = torch.rand(batch, 4, look.size, look.size, device=queue.device)
-        _seat_ball(look.slots, float(camera[2, 3]))
-        staging.write([view] * batch)
-        staging.send(chain.views.block)
+        _seat_ball(look.slots, distance)
     i420 = milliseconds(queue, queue.capture(lambda: chain.compose(picture)))
-    times = {quality: milliseconds(queue, work) for quality, work in replays.items()}
+    for quality, work in replays.items():
+        drawn = look.size // 2 if quality is Quality.COARSE else look.size
+        view = slot_view(0, Viewpoint(), distance, camera.numpy(), drawn)
+        with queue.working():
+            staging.write([view] * batch)
+            staging.send(chain.views.block)
+        times[quality] = milliseconds(queue, work)
     with queue.working():
         look.slots.counts[:1].zero_()
         staging.write([])

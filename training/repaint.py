@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from training.dataset import Views, intrinsics
 
 SHARE = 0.6
-"""Of the people who are painted, and of those who are lit."""
+"""Of the people who are painted, and, drawn by itself, of those who are lit."""
 REACH = 0.3
 """Metres from the middle of the head to the end of the pattern, each way."""
 CELLS = (5, 14, 32)
@@ -35,7 +35,7 @@ def repainted(views: Views, rng: Generator) -> Tensor:
     batch, count = rgba.shape[:2]
     points = head_points(views)
     alpha = F.interpolate(rgba[:, :, 3:].flatten(0, 1), size=points.shape[-1], mode="area")
-    known = ((views.depth.flatten(0, 1) > 0) & (alpha > 0.3)).float()
+    known = ((_depth(views) > 0) & (alpha > 0.3)).float()
     factor = _light(points, known, rng, batch) + _pattern(points.unflatten(0, (batch, count)), rng)
     spread = F.avg_pool2d(factor * known, 3, 1, 1) / F.avg_pool2d(known, 3, 1, 1).clamp(min=0.05)
     factor = torch.where(known > 0, factor, spread)  # no seam at the outline
@@ -48,7 +48,7 @@ def repainted(views: Views, rng: Generator) -> Tensor:
 
 def head_points(views: Views) -> Tensor:
     """Where each pixel of the depth maps lies, metres in head space. [B * V, 3, D, D]"""
-    depth = views.depth.flatten(0, 1)
+    depth = _depth(views)
     size = depth.shape[-1]
     axis = torch.arange(size) + 0.5
     x, y = torch.meshgrid(axis, axis, indexing="xy")
@@ -57,6 +57,11 @@ def head_points(views: Views) -> Tensor:
     back = torch.linalg.inv(views.world_to_camera.flatten(0, 1))
     points = back[:, :3, :3] @ (rays * depth.flatten(2)) + back[:, :3, 3:]
     return points.unflatten(-1, (size, size))
+
+
+def _depth(views: Views) -> Tensor:
+    """Of all views, 0 where it is not known. [B * V, 1, D, D]"""
+    return views.depth.flatten(0, 1).nan_to_num(0, 0, 0)
 
 
 def _pattern(points: Tensor, rng: Generator) -> Tensor:

@@ -56,7 +56,7 @@ class Recipe:
             what they differ by: of the brightness alone it tinted the hair.
         sharpen: share of the schedule after which detail counts SHARPER times as much.
         withheld: share of the pictures that come without a mask.
-        repainted: share of the batches whose people are painted and lit anew.
+        repainted: share of the batches whose people may be painted and lit anew.
         fine: share of the schedule after which all steps are at full resolution.
         steady: share of the steps that lift each picture with a second draw of noise too. Such a
             step takes half as long again.
@@ -101,7 +101,7 @@ def draw(
 ) -> Sample:
     """An input view and `count` targets of each of `batch` people; in a share `again` of the cases
     the last target is the input itself; in a share `withheld` no mask is given; with a probability
-    of `repaint` all are painted and lit anew."""
+    of `repaint` they go through `repainted`."""
     chosen = rng.integers(0, len(people), batch)
     source = rng.integers(0, 2, batch)
     every = range(people.views_per_person)
@@ -162,13 +162,13 @@ def loss(
 
     true_alpha = sample.views.rgba[:, 0, 3:]
     true_depth = sample.views.depth[:, 0]
-    solid = F.avg_pool2d(true_alpha, 2) > 0.95
+    solid = (F.avg_pool2d(true_alpha, 2) > 0.95) & (true_depth > 0)
     if stride == 1:
         predicted = F.avg_pool2d(gaussians.depth, 2)
     else:
         predicted = gaussians.depth
         true_alpha = F.avg_pool2d(true_alpha, 2)
-    depth = F.smooth_l1_loss(predicted[solid] * 100, true_depth[solid] * 100, beta=0.5) / 4
+    depth = mean_smooth(100 * (predicted - true_depth)[solid], 0.5) / 4
     shape = shape_error(predicted, true_depth, solid)
     surface = surface_error(splatted, sample.views)
     opaque = F.binary_cross_entropy_with_logits(gaussians.opacity_logits, true_alpha)
@@ -216,14 +216,15 @@ def surface_error(splatted: Tensor, views: Views) -> Tensor:
     depth, alpha = F.avg_pool2d(splatted[:, :, -2:].flatten(0, 1), factor).unbind(1)
     truth = views.depth[:, 1:].flatten(0, 2)
     solid = F.avg_pool2d(views.rgba[:, 1:, 3].flatten(0, 1), views.rgba.shape[-1] // size) > 0.95
-    both = solid & (alpha.detach() > 0.8)
+    both = solid & (truth > 0) & (alpha.detach() > 0.8)
     error = (depth / alpha.clamp(min=0.5) - truth)[both] * 100
-    return F.smooth_l1_loss(error.clamp(-8, 8), torch.zeros_like(error), beta=0.5) / 4
+    return mean_smooth(error.clamp(-8, 8), 0.5) / 4
 
 
 def shape_error(predicted: Tensor, truth: Tensor, solid: Tensor) -> Tensor:
-    """How far the depth of layer 1 is from the true one in its steps from pixel to pixel, over 1,
-    2, 4 and 8 pixels, in units of 4 cm. Steps that are wrong by more than 6 cm count no more.
+    """How far the depth of layer 1 is from the true one in its steps from pixel to pixel: the mean
+    over steps of 1, 2, 4 and 8 pixels, along both axes, in units of 2 cm. Steps that are wrong by
+    more than 6 cm count no more.
 
     Args:
         predicted: metres. [B, 1, H, W]
@@ -237,9 +238,14 @@ def shape_error(predicted: Tensor, truth: Tensor, solid: Tensor) -> Tensor:
             count = error.shape[dim] - step
             wrong = error.narrow(dim, step, count) - error.narrow(dim, 0, count)
             both = solid.narrow(dim, step, count) & solid.narrow(dim, 0, count)
-            wrong = wrong[both].clamp(-6, 6)
-            total = total + F.smooth_l1_loss(wrong, torch.zeros_like(wrong), beta=0.25) / 16
+            total = total + mean_smooth(wrong[both].clamp(-6, 6), 0.25) / 16
     return total
+
+
+def mean_smooth(error: Tensor, beta: float) -> Tensor:
+    """Mean of `smooth_l1_loss`; 0 of nothing, as of people whose depth nobody knows."""
+    total = F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta, reduction="sum")
+    return total / max(1, error.numel())
 
 
 def corrugation(depth: Tensor, alpha: Tensor) -> Tensor:
@@ -302,7 +308,7 @@ def part_loss(
     focal = sample.views.focal[:, 1:]
     splatted = splat_lifted(gaussians, cameras[:, 0], cameras[:, 1:], focal, size)
     backdrop = torch.rand(len(truth), 1, 3, 1, 1, generator=noise).to(device)
-    if progress >= recipe.sharpen:
+    if progress > recipe.sharpen:
         recipe = replace(recipe, detail=SHARPER * recipe.detail)
     total, parts = loss(splatted, truth, layers, gaussians, sample, backdrop, stride, recipe)
     parts["steady"] = 0.0
@@ -326,7 +332,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("detail", number(0), "weight of the amount of detail"),
         ("sharpen", share, "share of the steps after which detail counts four times"),
         ("withheld", share, "share of pictures without a mask"),
-        ("repainted", share, "share of batches of people with other patterns and light"),
+        ("repainted", share, "share of batches whose people may get other patterns and light"),
         ("fine", share, "share of the steps after which all are at full resolution"),
         ("steady", share, "share of the steps that lift with two draws of noise, and compare"),
     ):

@@ -40,6 +40,8 @@ ADVERSARIAL = 0.01
 SETTLED = 200
 """Steps at the start in which the discriminator learns alone, but at most a fifth of all."""
 FRONT = viewpoint_camera(Viewpoint()).world_to_camera
+RENDERED = Recipe(depth=0.01, surface=0.02, detail=8.0, sharpen=1.0, repainted=0.0)
+"""For the rendered half of a batch: weights beside which the real half was found to count."""
 
 
 def lift(network: nn.Module, image: Tensor, mask: Tensor) -> LiftedGaussians:
@@ -179,7 +181,7 @@ def run(chosen: argparse.Namespace) -> None:
 
         def part(worker: int) -> tuple[Tensor, dict[str, float]]:
             rng, noise = generators(chosen.seed, step, worker)
-            rendered, parts = part_loss(network, people, rng, noise, 1.0, share // 2, Recipe())
+            rendered, parts = part_loss(network, people, rng, noise, 1.0, share // 2, RENDERED)
             image, mask = portraits.draw(rng, noise, max(1, share // 4))
             real, real_parts, *pair = portrait_loss(
                 network, critic.network, image, mask, rng, noise

@@ -175,8 +175,8 @@ def test_what_the_enrolment_saw_is_kept(engine: CpuEngine, demo: Avatar) -> None
     )
     assert isinstance(keeping, CpuAvatar) and keeping.gaussians is not None
     assert len(keeping.gaussians) <= 81_920
-    assert psnr(view(engine, keeping), view(engine, plain)) > 30
-    assert psnr(view(engine, keeping, -40), view(engine, plain, -40)) < 30
+    front, aside = (psnr(view(engine, keeping, yaw), view(engine, plain, yaw)) for yaw in (0, -40))
+    assert front > 30 and aside < front - 2, (front, aside)
     # The ear that is hidden is there again, where the lifter has not much more than the cheek.
     shown = [
         (engine.rasterise(avatar.gaussians, Viewpoint(yaw=-40), 0.75)[0, 5] > 0.5).sum().item()

@@ -76,3 +76,20 @@ def test_batches_are_painted_as_often_as_asked(
             rng, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
             draw(people, rng, noise, 1, 1, repaint=share)
         assert least <= len(calls) <= most
+
+
+def test_mirrored_people_are_still_one_person(balls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person and a light seen in a mirror: where the camera is matters, not the picture alone."""
+    monkeypatch.setattr(repaint, "SHARE", 1.0)
+    views = views_of(balls, 0, 1).mirrored(torch.tensor([True, False]))
+    inside = views.depth.flatten(0, 1)[:, 0] > 0
+    points = head_points(views).norm(dim=1)
+    assert (points[inside] - RADIUS).abs().max() < 1e-3
+    assert not torch.equal(painted(views, 0), views.rgba)
+
+
+@pytest.mark.parametrize("depth", [0.0, torch.nan, torch.inf])
+def test_people_whose_depth_nobody_knows_stay_as_they_are(depth: float, balls: Path) -> None:
+    views = views_of(balls, 0, 1)
+    views.depth = torch.full_like(views.depth, depth)
+    assert torch.equal(painted(views, 0), views.rgba)
