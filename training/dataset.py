@@ -163,6 +163,22 @@ def relative_cameras(source: Tensor, target: Tensor) -> Tensor:
     return target @ torch.linalg.inv(source)[:, None]
 
 
+def camera_points(depth: Tensor, K: Tensor) -> Tensor:
+    """Where the pixels of a depth map lie, in its camera's frame, row by row.
+
+    Args:
+        depth: metres. [..., S, S]
+        K: intrinsics of S x S pixels. [..., 3, 3]
+
+    Returns:
+        Metres, [..., 3, S * S]
+    """
+    axis = torch.arange(depth.shape[-1], device=depth.device, dtype=depth.dtype) + 0.5
+    x, y = torch.meshgrid(axis, axis, indexing="xy")
+    rays = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
+    return torch.linalg.inv(K) @ rays * depth.flatten(-2)[..., None, :]
+
+
 def intrinsics(size: int, focal: Tensor) -> Tensor:
     """K of pictures `size` pixels wide from focal lengths [...] in widths. [..., 3, 3]"""
     K = focal.new_zeros(*focal.shape, 3, 3)

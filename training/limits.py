@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.lifter import Layers
-from training.dataset import Views, intrinsics, relative_cameras
+from training.dataset import Views, camera_points, intrinsics, relative_cameras
 from training.predictions import (
     LIFTED,
     Networks,
@@ -85,11 +85,8 @@ def portrait_pixels(views: Views) -> tuple[Tensor, Tensor]:
     [V, 3, S, S], and 1 where it shows the same surface, else 0 [V, 1, S, S]."""
     size, count = views.rgba.shape[-1], views.rgba.shape[1]
     depth = F.interpolate(views.depth[0], size=(size, size), mode="nearest")
-    axis = torch.arange(size) + 0.5
-    x, y = torch.meshgrid(axis, axis, indexing="xy")
-    rays = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
     K = intrinsics(size, views.focal[0])
-    points = torch.linalg.inv(K) @ rays * depth.flatten(1)[:, None]
+    points = camera_points(depth[:, 0], K)
     move = torch.linalg.inv(relative_cameras(views.world_to_camera[:, 0], views.world_to_camera))[0]
     there = move[:, :3, :3] @ points + move[:, :3, 3:]
     far = there[:, 2].view(count, 1, size, size)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from training.dataset import Views, intrinsics
+from training.dataset import Views, camera_points, intrinsics
 
 SHARE = 0.6
 """Of the people who are painted, and, drawn by itself, of those who are lit."""
@@ -50,12 +50,9 @@ def head_points(views: Views) -> Tensor:
     """Where each pixel of the depth maps lies, metres in head space. [B * V, 3, D, D]"""
     depth = _depth(views)
     size = depth.shape[-1]
-    axis = torch.arange(size) + 0.5
-    x, y = torch.meshgrid(axis, axis, indexing="xy")
-    pixels = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
-    rays = torch.linalg.inv(intrinsics(size, views.focal.flatten())) @ pixels
+    there = camera_points(depth[:, 0], intrinsics(size, views.focal.flatten()))
     back = torch.linalg.inv(views.world_to_camera.flatten(0, 1))
-    points = back[:, :3, :3] @ (rays * depth.flatten(2)) + back[:, :3, 3:]
+    points = back[:, :3, :3] @ there + back[:, :3, 3:]
     return points.unflatten(-1, (size, size))
 
 

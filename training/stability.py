@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.camera import viewpoint_camera
 from models.viewpoint import Viewpoint
-from training.dataset import FOCAL, People, intrinsics
+from training.dataset import FOCAL, People, camera_points, intrinsics
 from training.predictions import Networks, on_grey
 
 STEP = 5.0
@@ -79,10 +79,7 @@ def warp(
     size, batch = pictures.shape[-1], pictures.shape[:-4]
     depth = depth.detach()
     K = intrinsics(size, torch.as_tensor(focal, dtype=depth.dtype, device=depth.device))
-    axis = torch.arange(size, device=depth.device, dtype=depth.dtype) + 0.5
-    x, y = torch.meshgrid(axis, axis, indexing="xy")
-    rays = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
-    points = torch.linalg.inv(K) @ rays * depth[..., :1, :, :].flatten(-2)
+    points = camera_points(depth[..., 0, :, :], K)
     move = cameras[..., 1, :, :] @ torch.linalg.inv(cameras[..., 0, :, :])
     there = move[..., :3, :3] @ points + move[..., :3, 3:]
     far = there[..., 2:, :]

@@ -36,6 +36,7 @@ FINE_BEFORE = 0.2
 SENSOR_NOISE = 0.03
 """The largest standard deviation of the noise that what is seen must not depend on."""
 SHARPER = 4.0
+"""How much more the amount of detail counts at the end of a schedule."""
 STEADY = 1.0
 """Weight of the difference that noise makes. It is a quarter of the colours' error, and most of its
 gradient cancels between the two; more of it would ask for what is steadiest, a picture that depends
