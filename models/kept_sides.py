@@ -3,9 +3,9 @@
 A head that has turned by 25 degrees hides an ear and a cheek; the lifter then invents them, though
 the enrolment has seen them. Its discs are moved to where the head is now. Those that lie behind
 what the present frame sees, or face its camera hardly at all, are shown in place of what was
-invented there. On rendered people who have turned by 30 degrees, views from the far side gain 0.5
-to 0.9 dB over the person, and 0.6 to 1.2 dB at the far side of the head; by 15 degrees 0.4 and 0.3
-to 0.8 dB (`benchmarks.live_avatar`).
+invented there. On rendered people who have turned by 30 degrees, views from the far side gain 0.4
+to 0.8 dB over the person, and 0.7 to 1.4 dB at the far side of the head; by 15 degrees 0.3 to 0.4
+and 0.4 to 0.8 dB (`benchmarks.live_avatar`).
 
 Nothing here waits for the device, and no shape depends on what is seen: the answer is how much of
 each disc is shown.
